@@ -1,0 +1,409 @@
+"""What to do: `config.yaml` read, checked and frozen, before anything is started."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vp_engine.errors import ConfigError
+
+MAX_BYTES = 1 << 20
+"""Largest configuration file that is read."""
+
+DEMO_NAME = "demo"
+"""Key of the dataset that the workflow makes itself when its folder is not there yet."""
+
+DEMO_MARKER = "sourcedata/demo_truth.tsv"
+"""File by which a folder is known to be a demo cohort of ours."""
+
+_ROW_COLUMNS = ("value", "dataset", "participant", "session")
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_TOKEN = re.compile(rf"\s*(?:C\(\s*(?P<factor>{_NAME})\s*\)|(?P<name>{_NAME})|(?P<other>[01+*:()-]))")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetConfig:
+    """One BIDS dataset.
+
+    Attributes
+    ----------
+    name : str
+        Key in `datasets`; names the dataset in every table.
+    path : Path
+        Its folder; relative ones are taken from the folder of the configuration file.
+    participants : tuple of str or None
+        The ids asked for, without ``sub-``; None means all.
+    exclude : tuple of str
+        Ids left out.
+    """
+
+    name: str
+    path: Path
+    participants: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the folder is, or is to become, the demo cohort."""
+        return self.name == DEMO_NAME and (not self.path.exists() or (self.path / DEMO_MARKER).is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class PromptConfig:
+    """One question to every session or participant.
+
+    Attributes
+    ----------
+    id : str
+        BIDS label; names files and rows.
+    text : str
+        The user's words.
+    images : tuple of str
+        Suffixes wanted (``T1w``); empty means every anatomical image of the session.
+    scope : str
+        ``session`` or ``participant``.
+    """
+
+    id: str
+    text: str
+    images: tuple[str, ...] = ()
+    scope: str = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticConfig:
+    """One family of linear models.
+
+    Attributes
+    ----------
+    id : str
+        Names the rows of the table `statistics`.
+    rows : mapping of str to tuple of str
+        Column of `measurements` → values the rows may have; the prompt is called ``prompt``.
+    model : str
+        Formula with ``value`` on the left.
+    per : tuple of str
+        One model per combination of these columns.
+    """
+
+    id: str
+    rows: Mapping[str, tuple[str, ...]]
+    model: str
+    per: tuple[str, ...] = ("target",)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration.
+
+    Attributes
+    ----------
+    file : Path
+        Where it was read.
+    datasets, prompts, statistics : tuple
+        In the order of the file.
+    output : Path
+        Output folder; relative ones are taken from the folder of the configuration file.
+    model : str
+        ``default`` or a folder.
+    subjects_per_job : int or None
+        Participants per shard; None means that the plan decides.
+    """
+
+    file: Path
+    datasets: tuple[DatasetConfig, ...]
+    output: Path
+    prompts: tuple[PromptConfig, ...]
+    model: str = "default"
+    subjects_per_job: int | None = None
+    statistics: tuple[StatisticConfig, ...] = ()
+
+    def dataset(self, name: str) -> DatasetConfig:
+        """Dataset by its key.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of that name.
+        """
+        for dataset in self.datasets:
+            if dataset.name == name:
+                return dataset
+        raise ConfigError(f"{self.file}: no dataset {name!r}{nearest(name, [d.name for d in self.datasets])}")
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : Path
+        YAML file.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    ConfigError
+        If anything in it is wrong; the message names the key and the nearest valid one.
+    """
+    content = read_yaml(path)
+    _check_schema(content, path)
+    config = _build(content, path)
+    _check_meaning(config)
+    return config
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file with every scalar as text, so that the id ``01`` stays ``01``.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, too large, not YAML, or uses aliases, tags or a key twice.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a configuration is a short text file")
+        text = path.read_text(encoding="utf-8")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{path}:{event.start_mark.line + 1}: YAML aliases are not allowed; write it out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if node is None:
+        raise ConfigError(f"{path}: empty; expected datasets, output and prompts")
+    return _plain(node, path)
+
+
+def _plain(node: yaml.Node, path: Path) -> Any:
+    where = f"{path}:{node.start_mark.line + 1}"
+    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+        raise ConfigError(f"{where}: YAML tags are not allowed, got {node.tag}")
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = _plain(key_node, path)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise ConfigError(f"{path}:{line}: a key must be a plain word")
+            if key in mapping:
+                raise ConfigError(f"{path}:{line}: the key {key!r} is given twice")
+            mapping[key] = _plain(value_node, path)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, path) for item in node.value]
+    return str(node.value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The tail of an error message: the closest known word, or all of them.
+
+    >>> nearest("promts", ["prompts", "output"])
+    "; did you mean 'prompts'?"
+    """
+    choices = sorted(set(known))
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(choices[:12])}" if choices else ""
+
+
+def formula_columns(model: str) -> tuple[str, ...]:
+    """Columns a model formula needs, the left side excluded, in order of appearance.
+
+    Parameters
+    ----------
+    model : str
+        ``value ~`` and a sum of columns, ``C(column)``, ``:`` and ``*`` interactions, ``0`` or ``1``.
+
+    Raises
+    ------
+    ConfigError
+        If the formula has anything else; formulas are never run as code.
+
+    >>> formula_columns("value ~ C(group) + age*sex")
+    ('group', 'age', 'sex')
+    """
+    left, tilde, right = model.partition("~")
+    if left.strip() != "value" or not tilde or not right.strip():
+        raise ConfigError(f"model: expected 'value ~ column + column', got {model!r}")
+    columns: list[str] = []
+    position = 0
+    while position < len(right.rstrip()):
+        token = _TOKEN.match(right, position)
+        if token is None:
+            raise ConfigError(f"model: cannot read {right[position:].strip()!r} in {model!r}; use columns, C(), + - : *")
+        column = token["factor"] or token["name"]
+        if column and column not in columns:
+            columns.append(column)
+        position = token.end()
+    return tuple(columns)
+
+
+def _check_schema(content: Any, path: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    from vp_engine.tables.schema import load_schema
+
+    if isinstance(content, dict) and str(content.get("subjects_per_job", "")).isdigit():
+        content["subjects_per_job"] = int(content["subjects_per_job"])
+    errors = sorted(
+        Draft202012Validator(load_schema("config")).iter_errors(content), key=lambda e: [str(p) for p in e.absolute_path]
+    )
+    if errors:
+        raise ConfigError(f"{path}: {_explain(errors[0])}")
+
+
+def _explain(error: Any) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
+    place = key or "top level"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", ()))
+        unknown = sorted(set(error.instance) - set(known))[0]
+        return f"{place}: unknown key {unknown!r}{nearest(unknown, known)}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"{place}: the key {missing!r} is missing"
+    hint = error.schema.get("description")
+    if error.validator == "enum" and isinstance(error.instance, str):
+        return f"{place}: got {error.instance!r}{nearest(error.instance, error.validator_value)}"
+    got = repr(error.instance)
+    return f"{place}: expected {hint or error.message}, got {got if len(got) <= 80 else got[:77] + '...'}"
+
+
+def _build(content: dict[str, Any], path: Path) -> Config:
+    folder = path.parent
+    datasets = tuple(_dataset(name, entry, folder) for name, entry in content["datasets"].items())
+    prompts = tuple(
+        PromptConfig(
+            id=entry["id"],
+            text=entry["text"],
+            images=tuple(entry.get("images", ())),
+            scope=entry.get("scope", "session"),
+        )
+        for entry in content["prompts"]
+    )
+    statistics = tuple(
+        StatisticConfig(
+            id=entry["id"],
+            rows={key: (value,) if isinstance(value, str) else tuple(value) for key, value in entry["rows"].items()},
+            model=entry["model"],
+            per=tuple(entry.get("per", ("target",))),
+        )
+        for entry in content.get("statistics", ())
+    )
+    jobs = content.get("subjects_per_job", "auto")
+    model = content.get("model", "default")
+    return Config(
+        file=path,
+        datasets=datasets,
+        output=folder / content["output"],
+        prompts=prompts,
+        model=model if model == "default" else str(folder / model),
+        subjects_per_job=None if jobs == "auto" else int(jobs),
+        statistics=statistics,
+    )
+
+
+def _dataset(name: str, entry: dict[str, Any], folder: Path) -> DatasetConfig:
+    wanted = entry.get("participants", "all")
+    listed = wanted["exclude"] if isinstance(wanted, dict) else wanted
+    ids = () if listed == "all" else tuple(sorted({item.removeprefix("sub-") for item in listed}))
+    return DatasetConfig(
+        name=name,
+        path=folder / entry["path"],
+        participants=ids if isinstance(wanted, list) else None,
+        exclude=ids if isinstance(wanted, dict) else (),
+    )
+
+
+def _check_meaning(config: Config) -> None:
+    for kind, ids in (
+        ("prompts", [prompt.id for prompt in config.prompts]),
+        ("statistics", [statistic.id for statistic in config.statistics]),
+    ):
+        # files and BIDS labels of two ids that differ in case only would collide on many file systems
+        folded = [name.casefold() for name in ids]
+        for index, name in enumerate(folded):
+            if name in folded[:index]:
+                raise ConfigError(f"{config.file}: {kind}[{index}].id: {ids[index]!r} is given twice; ids must be unique")
+    for dataset in config.datasets:
+        _check_dataset(dataset, config.file)
+    for index, statistic in enumerate(config.statistics):
+        _check_statistic(statistic, config, f"{config.file}: statistics[{index}]")
+    if config.model != "default" and not Path(config.model).is_dir():
+        raise ConfigError(f"{config.file}: model: no folder {config.model}; give 'default' or a folder with weights")
+
+
+def _check_dataset(dataset: DatasetConfig, file: Path) -> None:
+    key = f"{file}: datasets.{dataset.name}"
+    if not dataset.path.is_dir():
+        if dataset.is_demo and not dataset.path.exists():
+            return
+        siblings = [p.name for p in dataset.path.parent.iterdir() if p.is_dir()] if dataset.path.parent.is_dir() else []
+        raise ConfigError(f"{key}.path: no folder {dataset.path}{nearest(dataset.path.name, siblings)}")
+    if not (dataset.path / "dataset_description.json").is_file():
+        raise ConfigError(f"{key}.path: {dataset.path} is not a BIDS dataset (no dataset_description.json)")
+    for participant in (*(dataset.participants or ()), *dataset.exclude):
+        if not (dataset.path / f"sub-{participant}").is_dir():
+            known = [p.name.removeprefix("sub-") for p in dataset.path.glob("sub-*") if p.is_dir()]
+            raise ConfigError(f"{key}.participants: no folder sub-{participant}{nearest(participant, known)}")
+
+
+def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> None:
+    for column, known_values in (
+        ("prompt", [prompt.id for prompt in config.prompts]),
+        ("dataset", [dataset.name for dataset in config.datasets]),
+    ):
+        for value in statistic.rows.get(column, ()):
+            if value not in known_values:
+                raise ConfigError(f"{key}.rows.{column}: no {column} {value!r}{nearest(value, known_values)}")
+    try:
+        needed = set(formula_columns(statistic.model)) - set(_ROW_COLUMNS)
+    except ConfigError as error:
+        raise ConfigError(f"{key}.{error.message}") from error
+    known: set[str] = set(_ROW_COLUMNS)
+    for dataset in config.datasets:
+        for columns in _columns_of(dataset):
+            known.update(columns)
+            if needed <= known:
+                return
+    for column in sorted(needed - known):
+        raise ConfigError(
+            f"{key}.model: no column {column!r} in participants.tsv or sessions.tsv{nearest(column, known)}"
+        )
+
+
+def _columns_of(dataset: DatasetConfig) -> Iterator[list[str]]:
+    """Headers of participants.tsv and of every sessions.tsv, one at a time: reading stops when all is found."""
+    if not dataset.path.exists():
+        from vp_engine.cohort.demo import PARTICIPANT_COLUMNS, SESSION_COLUMNS
+
+        yield [*PARTICIPANT_COLUMNS, *SESSION_COLUMNS]
+        return
+    yield _header(dataset.path / "participants.tsv")
+    for folder in sorted(dataset.path.glob("sub-*")):
+        yield _header(folder / f"{folder.name}_sessions.tsv")
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
+            return lines.readline(65536).rstrip("\r\n").split("\t")
+    except OSError:
+        # the file is optional in BIDS; a column that is missing because of it is reported by its own name
+        return []
