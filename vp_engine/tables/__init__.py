@@ -1,0 +1,1 @@
+"""Tables: their schemas, Parquet in and out, and the collection of records."""
