@@ -1,0 +1,213 @@
+"""The scans of one participant: each read once, hashed once, delineated once for all prompts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.publish import sha256_of
+from vp_engine.errors import InputRefused, RequestRefused
+from vp_engine.volumes.nifti import read_image
+from vp_engine.volumes.volume import Volume
+
+KEPT_BYTES = 512 * 2**20
+"""Images kept in memory at once; the next one needed is read again."""
+
+
+class Segmenter(Protocol):
+    """A vision network with its weights, ready to delineate parts on one image."""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the parts the weights delineate."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, such as ``cpu``."""
+        ...
+
+    def parts(self, volume: Volume, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Probability of each part at each voxel.
+
+        Parameters
+        ----------
+        volume : Volume
+            Any axis order.
+        names : sequence of str
+            Some of `known`.
+
+        Returns
+        -------
+        mapping of str to (X, Y, Z) float16 or float32 array
+            On the grid and in the axis order of `volume`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delineation:
+    """One structure on one scan, without the empty space around it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the whole grid.
+    start : tuple of int
+        First voxel of the box.
+    box : bool array
+        The mask inside its bounding box.
+    qc_score : float or None
+        Expected soft Dice, 0 to 1; None when nothing was found.
+    """
+
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    box: np.ndarray
+    qc_score: float | None
+
+    @property
+    def where(self) -> tuple[slice, ...]:
+        """The box within the whole grid."""
+        return tuple(slice(first, first + size) for first, size in zip(self.start, self.box.shape, strict=True))
+
+    @property
+    def voxels(self) -> int:
+        """Voxels inside."""
+        return int(np.count_nonzero(self.box))
+
+    def full(self) -> np.ndarray:
+        """The mask on the whole grid, bool."""
+        mask = np.zeros(self.shape, dtype=bool)
+        mask[self.where] = self.box
+        return mask
+
+
+class Scans:
+    """Scans below one dataset root, by relative path.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the dataset; no path may leave it.
+    segmenter : Segmenter
+    """
+
+    def __init__(self, root: Path, segmenter: Segmenter) -> None:
+        self.root = root
+        self.segmenter = segmenter
+        self._hashes: dict[str, str | None] = {}
+        self._volumes: OrderedDict[str, Volume] = OrderedDict()
+        self._refused: dict[str, InputRefused] = {}
+        self._wanted: dict[str, set[str]] = {}
+        self._found: dict[tuple[str, str], Delineation] = {}
+
+    def sha256(self, path: str) -> str | None:
+        """Hash of the file; None when it cannot be read, of which `volume` gives the reason."""
+        if path not in self._hashes:
+            try:
+                self._hashes[path] = sha256_of(self.root / path)
+            except OSError:
+                self._hashes[path] = None
+        return self._hashes[path]
+
+    def volume(self, path: str) -> Volume:
+        """The image, through the gate.
+
+        Raises
+        ------
+        InputRefused
+            The same each time, without reading again.
+        """
+        if path in self._refused:
+            raise self._refused[path]
+        if path not in self._volumes:
+            try:
+                self._volumes[path] = read_image(self.root / path, root=self.root)
+            except InputRefused as error:
+                self._refused[path] = error
+                raise
+        self._volumes.move_to_end(path)
+        while len(self._volumes) > 1 and sum(v.data.nbytes for v in self._volumes.values()) > KEPT_BYTES:
+            self._volumes.popitem(last=False)
+        return self._volumes[path]
+
+    def want(self, path: str, structures: Iterable[str]) -> None:
+        """Announce structures that will be asked for, so that one call of the network gives them all."""
+        self._wanted.setdefault(path, set()).update(structures)
+
+    def delineation(self, path: str, structure: str) -> Delineation:
+        """A structure on a scan; the first call delineates all that was announced for the scan.
+
+        Raises
+        ------
+        InputRefused
+            If the scan is refused.
+        RequestRefused
+            If the weights do not know the structure.
+        """
+        if (path, structure) not in self._found:
+            if not self.can(structure):
+                raise RequestRefused(
+                    f"Expected a structure these weights delineate, got {structure}.", code="unsupported_structure"
+                )
+            asked = {structure, *self._wanted.get(path, ())}
+            missing = sorted(name for name in asked if self.can(name) and (path, name) not in self._found)
+            found = delineate(self.volume(path), missing, self.segmenter)
+            self._found.update({(path, name): mask for name, mask in found.items()})
+        return self._found[path, structure]
+
+    def can(self, structure: str) -> bool:
+        """Whether the weights delineate every part of a structure."""
+        parts = STRUCTURES[structure].parts
+        return bool(parts) and set(parts) <= set(self.segmenter.known)
+
+
+def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -> dict[str, Delineation]:
+    """Delineate parts and unions of parts on one image with one call of the network.
+
+    The probability of a union is the sum over its parts, which exclude each other; a voxel is inside above 0.5.
+
+    Parameters
+    ----------
+    volume : Volume
+    structures : sequence of str
+        Canonical names.
+    segmenter : Segmenter
+    """
+    names = sorted({part for name in structures for part in STRUCTURES[name].parts})
+    probabilities = segmenter.parts(volume, names) if names else {}
+    return {name: _threshold([probabilities[part] for part in STRUCTURES[name].parts]) for name in structures}
+
+
+def _threshold(parts: Sequence[np.ndarray]) -> Delineation:
+    p_XYZ = parts[0].astype(np.float32)
+    for part in parts[1:]:
+        p_XYZ += part
+    np.minimum(p_XYZ, 1.0, out=p_XYZ)
+    m_XYZ = p_XYZ > 0.5
+    start, stop = _bounding_box(m_XYZ)
+    where = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
+    box = np.ascontiguousarray(m_XYZ[where])
+    voxels = int(np.count_nonzero(box))
+    qc_score = None
+    if voxels:
+        inside = float(p_XYZ[where][box].sum(dtype=np.float64))
+        qc_score = 2 * inside / (float(p_XYZ.sum(dtype=np.float64)) + voxels)
+    return Delineation(m_XYZ.shape, start, box, qc_score)
+
+
+def _bounding_box(m_XYZ: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    start, stop = [], []
+    for axis in range(m_XYZ.ndim):
+        others = tuple(other for other in range(m_XYZ.ndim) if other != axis)
+        used = np.flatnonzero(m_XYZ.any(axis=others))
+        start.append(int(used[0]) if used.size else 0)
+        stop.append(int(used[-1]) + 1 if used.size else 0)
+    return tuple(start), tuple(stop)

@@ -1,0 +1,141 @@
+"""What one prompt's programs can touch: real scans of one participant, delineated by the vision network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+
+import numpy as np
+
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.choice import Choice, PlannedScan
+from vp_engine.cohort.scans import Scans
+from vp_engine.environment.values import Image, Mask, SessionInfo
+from vp_engine.errors import InputRefused, RequestRefused
+
+ANONYMOUS_BASELINE = date(1900, 1, 1)
+"""Where the calendar of a participant starts when only days since baseline are known; BIDS has dates before 1925
+stand for shifted ones, and only differences are ever used."""
+
+
+class CohortWorld:
+    """A `World` over the scans chosen for one planned prompt.
+
+    Parameters
+    ----------
+    choices : sequence of Choice
+        One scan per session and suffix, sessions in time order.
+    scans : Scans
+        Shared by all prompts of the participant.
+    meaning : callable, optional
+        Names the structure a conditioning vector stands for, None when it is near none. With it, a vector that
+        disagrees with the structure the program names is refused.
+
+    Attributes
+    ----------
+    delineated : dict
+        (path of the scan, structure) → its choice, for everything delineated so far.
+    refusal : InputRefused or None
+        Why a scan that was asked for could not be used.
+    """
+
+    def __init__(
+        self, choices: Sequence[Choice], scans: Scans, *, meaning: Callable[[np.ndarray], str | None] | None = None
+    ) -> None:
+        self._scans = scans
+        self._meaning = meaning
+        self._choices = {(choice.scan.session, choice.scan.suffix): choice for choice in choices}
+        self._sessions = _sessions(choices)
+        self.delineated: dict[tuple[str, str], Choice] = {}
+        self.refusal: InputRefused | None = None
+
+    @property
+    def sessions(self) -> tuple[SessionInfo, ...]:
+        """In time order."""
+        return self._sessions
+
+    @property
+    def structures(self) -> frozenset[str]:
+        """Canonical names the weights can delineate."""
+        return frozenset(name for name in STRUCTURES if self._scans.can(name))
+
+    def image(self, session: SessionInfo, suffix: str) -> Image:
+        """The scan of a session with this suffix.
+
+        Raises
+        ------
+        RequestRefused
+            If the session has none that the prompt may use.
+        InputRefused
+            If the gate refuses the file.
+        """
+        choice = self._choice(session, suffix)
+        try:
+            volume = self._scans.volume(choice.scan.path)
+        except InputRefused as error:
+            self.refusal = error
+            raise
+        return Image(
+            session=session,
+            suffix=suffix,
+            data=volume.data,
+            affine=volume.affine,
+            lateralised=volume.lateralised,
+            flags=tuple(sorted({*volume.flags, *choice.flags})),
+        )
+
+    def segment(self, image: Image, structure: str, *, phi: np.ndarray | None = None) -> Mask:
+        """Delineate a structure on an image of this world.
+
+        Raises
+        ------
+        RequestRefused
+            If the weights do not know it, or if `phi` stands for something else.
+        """
+        if phi is not None and self._meaning is not None:
+            meant = self._meaning(phi)
+            if meant != structure:
+                raise RequestRefused(
+                    f"The program names {structure}, but the agent's vector stands for {meant or 'no known structure'}.",
+                    code="phi_disagrees",
+                )
+        choice = self._choice(image.session, image.suffix)
+        found = self._scans.delineation(choice.scan.path, structure)
+        self.delineated[choice.scan.path, structure] = choice
+        return Mask(image=image, structure=structure, data=found.full(), qc_score=found.qc_score)
+
+    def _choice(self, session: SessionInfo, suffix: str) -> Choice:
+        choice = self._choices.get((session.label, suffix))
+        if choice is None:
+            raise RequestRefused(
+                f"Expected {suffix} in session {session.label or '(the only one)'}, "
+                f"which has {', '.join(session.images) or 'no image'}.",
+                code="missing_image",
+            )
+        return choice
+
+
+def _sessions(choices: Sequence[Choice]) -> tuple[SessionInfo, ...]:
+    by_label: dict[str | None, list[PlannedScan]] = {}
+    for choice in choices:
+        by_label.setdefault(choice.scan.session, []).append(choice.scan)
+    by_days = any(_date(scans[0].acquired) is None for scans in by_label.values())
+    return tuple(
+        SessionInfo(
+            label=label,
+            acquired=_shifted(scans[0].days) if by_days else _date(scans[0].acquired),
+            images=tuple(scan.suffix for scan in scans),
+        )
+        for label, scans in by_label.items()
+    )
+
+
+def _date(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text[:10]) if text else None
+    except ValueError:
+        return None  # not a date; the walk of the dataset reports it
+
+
+def _shifted(days: float | None) -> date | None:
+    return None if days is None else ANONYMOUS_BASELINE + timedelta(days=days)
