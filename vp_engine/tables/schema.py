@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -44,9 +45,8 @@ def schema_folder() -> Path:
     raise FileNotFoundError(f"expected the JSON Schemas in {package / 'schemas'}; reinstall the package")
 
 
-@cache
-def json_schema(name: str) -> Mapping[str, Any]:
-    """The JSON Schema of a table, or of the configuration (`config`), as parsed JSON.
+def load_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of a table, or of the configuration (`config`), as parsed JSON; the caller may change it.
 
     Raises
     ------
@@ -55,8 +55,8 @@ def json_schema(name: str) -> Mapping[str, Any]:
     """
     if name not in (*SCHEMAS, "config"):
         raise KeyError(f"no schema {name!r}; the schemas are config, {', '.join(SCHEMAS)}")
-    text = (schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8")
-    return MappingProxyType(json.loads(text))
+    schema: dict[str, Any] = json.loads(_schema_text(name))
+    return schema
 
 
 def key_columns(name: str) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def key_columns(name: str) -> tuple[str, ...]:
     >>> key_columns("runs")
     ('dataset', 'participant', 'session', 'prompt_id')
     """
-    return tuple(json_schema(name)["key"])
+    return tuple(load_schema(name)["key"])
 
 
 @cache
@@ -79,12 +79,12 @@ def arrow_schema(name: str) -> pa.Schema:
     """
     if name not in SCHEMAS:
         raise KeyError(f"no table {name!r}; the tables are {', '.join(SCHEMAS)}")
-    return pa.schema([_field(column, rule) for column, rule in json_schema(name)["properties"].items()])
+    return pa.schema([_field(column, rule) for column, rule in load_schema(name)["properties"].items()])
 
 
 def allowed_values(name: str) -> dict[str, frozenset[str]]:
     """Columns of a table that hold words of a closed set, and that set."""
-    rules = json_schema(name)["properties"]
+    rules = load_schema(name)["properties"]
     return {column: frozenset(filter(None, rule["enum"])) for column, rule in rules.items() if "enum" in rule}
 
 
@@ -103,8 +103,9 @@ def validate(instance: object, schema_name: str) -> None:
     ConfigError
         Naming every key that is wrong (at most five), what was expected there, and the nearest valid name.
     """
-    validator_class = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"uniqueBy": _unique_by})
-    validator = validator_class(dict(json_schema(schema_name)))
+    rules = {"uniqueBy": _unique_by, "pattern": _whole_pattern}
+    validator_class = jsonschema.validators.extend(jsonschema.Draft202012Validator, rules)
+    validator = validator_class(load_schema(schema_name))
     errors = sorted(
         validator.iter_errors(instance), key=lambda error: ([str(p) for p in error.absolute_path], error.message)
     )
@@ -138,6 +139,19 @@ def _field(name: str, rule: Mapping[str, Any]) -> pa.Field:
         arrow_type = _ARROW_TYPES[kind, rule.get("format")]
     metadata = {key: rule[key] for key in ("description", "unit") if key in rule}
     return pa.field(name, arrow_type, nullable="null" in kinds, metadata=metadata)
+
+
+@cache
+def _schema_text(name: str) -> str:
+    return (schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8")
+
+
+def _whole_pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[jsonschema.exceptions.ValidationError]:
+    """Keyword `pattern`, where `$` does not pass over a final line break as it does in Python's `re.search`."""
+    if isinstance(instance, str) and not re.fullmatch(pattern, instance):
+        yield jsonschema.exceptions.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
 def _unique_by(

@@ -1,0 +1,282 @@
+"""Tables in Parquet: written sorted, checked and atomically; checked again when read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vp_engine import __version__
+from vp_engine.errors import TableError
+from vp_engine.tables.schema import allowed_values, arrow_schema, key_columns, load_schema
+
+PARTITION = "dataset"
+"""The column that is a folder name (`dataset=demo`) in a collected table."""
+
+_RESERVED = ("schema_name", "schema_version", "vp_engine_version", "partition")
+_LISTED = 5
+
+
+def write_table(
+    path: Path, name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, metadata: Mapping[str, str]
+) -> None:
+    """Write a table as one Parquet file, which appears whole or not at all.
+
+    The rows are checked against the schema and sorted by key; equal rows give equal bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its folder is made when it does not exist.
+    name : str
+        Name of the table, such as ``runs``.
+    rows : sequence of mapping, or pyarrow.Table
+        Every column of the table in each row, in any order; null where there is nothing.
+    metadata : mapping of str to str
+        Goes into the file; ``model_id`` is required for every table but ``plan``.
+
+    Raises
+    ------
+    TableError
+        If a column is missing, unknown, of another type or null where it must not be, if a word is not of
+        its closed set, or if two rows share a key.
+    """
+    publish_table(path, checked(name, rows, where=str(path)), file_metadata(name, metadata))
+
+
+def read_table(path: Path, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table, verifying page checksums, its name, its version and its columns.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or the folder of a collected table with its ``dataset=...`` folders.
+    name : str
+        Name of the table that is expected there.
+    columns : sequence of str, optional
+        Only these, in this order; all of them by default.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the columns of `arrow_schema(name)`; the column ``dataset`` comes back from the folder names.
+
+    Raises
+    ------
+    TableError
+        If the file is missing, damaged, another table, or of another version.
+    """
+    schema = arrow_schema(name)
+    wanted = list(columns) if columns is not None else schema.names
+    unknown = sorted(set(wanted) - set(schema.names))
+    if unknown:
+        raise TableError(f"table {name} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
+    files = sorted(path.rglob("part-*.parquet"), key=_part_order) if path.is_dir() else [path]
+    if not files:
+        raise TableError(f"{path}: expected part-*.parquet files of the table {name}, found none; run `vp collect`")
+    tables = [_read_file(file, name, wanted) for file in files]
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a table file: `schema_name`, `schema_version`, `vp_engine_version`, `model_id` and what else was given.
+
+    Raises
+    ------
+    TableError
+        If the file is missing or damaged.
+    """
+    with _table_errors(path):
+        found = pq.read_schema(path).metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
+
+
+def file_metadata(name: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata of a file: the identity of the table first, then what the caller gives.
+
+    Raises
+    ------
+    TableError
+        If something required is missing or a reserved name is used.
+    """
+    rules = load_schema(name)
+    missing = sorted(set(rules["metadata"]) - set(metadata))
+    if missing:
+        raise TableError(f"table {name}: the file metadata need {', '.join(missing)}")
+    reserved = sorted(set(_RESERVED) & set(metadata))
+    if reserved:
+        raise TableError(f"table {name}: the file metadata {', '.join(reserved)} are set here, not by the caller")
+    own = {"schema_name": name, "schema_version": rules["schema_version"], "vp_engine_version": __version__}
+    return own | {key: metadata[key] for key in sorted(metadata)}
+
+
+def checked(name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, where: str) -> pa.Table:
+    """Rows as a table that follows the schema, sorted by key.
+
+    Parameters
+    ----------
+    name, rows
+        As in `write_table`.
+    where : str
+        What an error message calls the rows.
+
+    Raises
+    ------
+    TableError
+        As `write_table`.
+    """
+    table = rows_to_table(name, rows, where=where)
+    for field in table.schema:
+        if not field.nullable and table.column(field.name).null_count:
+            raise TableError(f"{where}: table {name}, column {field.name} must not be null")
+    for column, words in allowed_values(name).items():
+        strange = set(pc.unique(table.column(column)).to_pylist()) - words - {None}
+        if strange:
+            raise TableError(
+                f"{where}: table {name}, column {column}: expected one of {', '.join(sorted(words))}, "
+                f"got {', '.join(map(repr, sorted(strange)))}"
+            )
+    table = sort_by_key(table, name)
+    refuse_duplicates(table, name, where=where)
+    return table
+
+
+def sort_by_key(table: pa.Table, name: str) -> pa.Table:
+    """Rows in the order of the key, nulls last, in one chunk."""
+    return table.sort_by([(column, "ascending") for column in key_columns(name)]).combine_chunks()
+
+
+def refuse_duplicates(table: pa.Table, name: str, *, where: str) -> None:
+    """Check a table sorted by key for rows that share a key.
+
+    Raises
+    ------
+    TableError
+        With the keys that occur more than once (the first five).
+    """
+    if table.num_rows < 2:
+        return
+    same: Any = pa.repeat(pa.scalar(True), table.num_rows - 1)
+    for column in key_columns(name):
+        values = table.column(column)
+        before, after = values.slice(0, table.num_rows - 1), values.slice(1)
+        both_null = pc.and_(pc.is_null(before), pc.is_null(after))
+        same = pc.and_(same, pc.or_(both_null, pc.fill_null(pc.equal(before, after), False)))
+    again = table.slice(1).filter(same).select(key_columns(name)).to_pylist()
+    if again:
+        keys = sorted({", ".join(f"{key}={value}" for key, value in row.items()) for row in again})
+        more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+        raise TableError(
+            f"{where}: table {name}: more than one row for {'; '.join(keys[:_LISTED])}{more}", code="duplicate_key"
+        )
+
+
+def publish_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+    """Write a table that is checked and sorted already: temporary file, fsync, rename, fsync of the folder."""
+    table = table.replace_schema_metadata(dict(metadata))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def rows_to_table(name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, where: str) -> pa.Table:
+    """Rows with exactly the columns and types of a table, in the order given; NaN becomes null.
+
+    Raises
+    ------
+    TableError
+        If a column is missing or unknown, or a value is of another type.
+    """
+    schema = arrow_schema(name)
+    given = [rows.column_names] if isinstance(rows, pa.Table) else rows
+    for number, row in enumerate(given):
+        missing, unknown = set(schema.names) - set(row), set(row) - set(schema.names)
+        if missing or unknown:
+            faults = [f"missing {c}" for c in schema.names if c in missing] + [f"unknown {c}" for c in sorted(unknown)]
+            place = "" if isinstance(rows, pa.Table) else f", row {number}"
+            raise TableError(f"{where}: table {name}{place}: columns differ from the schema: {', '.join(faults)}")
+    columns = []
+    for field in schema:
+        try:
+            if isinstance(rows, pa.Table):
+                column = rows.column(field.name).cast(field.type)
+            else:
+                column = _column([row[field.name] for row in rows], field.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            place = f"{where}: table {name}, column {field.name}"
+            raise TableError(f"{place}: expected {field.type}; {error}") from error
+        if pa.types.is_floating(field.type):
+            # not a number means missing; one spelling of it, so that readers need to test for one
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
+    if pa.types.is_integer(arrow_type):
+        return pa.array(values).cast(arrow_type)  # given the type at once, Arrow would cut 1.5 to 1
+    return pa.array(values, type=arrow_type)
+
+
+def _read_file(path: Path, name: str, columns: list[str]) -> pa.Table:
+    expected = arrow_schema(name)
+    with _table_errors(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        found = file.schema_arrow
+        identity = found.metadata or {}
+        version = load_schema(name)["schema_version"]
+        got = [identity.get(key, b"nothing").decode() for key in (b"schema_name", b"schema_version")]
+        if got != [name, version]:
+            raise TableError(f"{path}: expected table {name} version {version}, got {got[0]} version {got[1]}")
+        dataset = (
+            path.parent.name.removeprefix(f"{PARTITION}=") if path.parent.name.startswith(f"{PARTITION}=") else None
+        )
+        if dataset is not None and PARTITION not in found.names:
+            expected = expected.remove(expected.get_field_index(PARTITION))
+        if not found.equals(expected, check_metadata=False):
+            raise TableError(f"{path}: the columns are not those of table {name} version {version}")
+        table = file.read(columns=[column for column in columns if column in found.names])
+    if dataset is not None and PARTITION in columns and PARTITION not in table.column_names:
+        table = table.append_column(
+            arrow_schema(name).field(PARTITION), pa.repeat(pa.scalar(dataset, pa.string()), table.num_rows)
+        )
+    return table.select(columns).replace_schema_metadata(None)
+
+
+@contextmanager
+def _table_errors(path: Path) -> Iterator[None]:
+    """Faults of the file as `TableError`; those of the machine pass."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise TableError(f"{path}: expected a Parquet file, found nothing", code="missing_table") from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the machine; Arrow reports a wrong checksum as an OSError without a number
+        raise TableError(
+            f"{path}: damaged ({error}); restore it or run the step again", code="damaged_table"
+        ) from error
+
+
+def _part_order(path: Path) -> tuple[str, int, str]:
+    number = path.stem.removeprefix("part-")
+    return str(path.parent), int(number) if number.isdecimal() else -1, path.name
