@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,16 +10,15 @@ from typing import Any
 
 import yaml
 
+from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
 from vp_engine.errors import ConfigError
+from vp_engine.tables.schema import nearest, validate
 
 MAX_BYTES = 1 << 20
 """Largest configuration file that is read."""
 
 DEMO_NAME = "demo"
 """Key of the dataset that the workflow makes itself when its folder is not there yet."""
-
-DEMO_MARKER = "sourcedata/demo_truth.tsv"
-"""File by which a folder is known to be a demo cohort of ours."""
 
 _ROW_COLUMNS = ("value", "dataset", "participant", "session")
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -51,7 +49,7 @@ class DatasetConfig:
     @property
     def is_demo(self) -> bool:
         """Whether the folder is, or is to become, the demo cohort."""
-        return self.name == DEMO_NAME and (not self.path.exists() or (self.path / DEMO_MARKER).is_file())
+        return self.name == DEMO_NAME and (not self.path.exists() or (self.path / MARKER).is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,7 @@ class Config:
         for dataset in self.datasets:
             if dataset.name == name:
                 return dataset
-        raise ConfigError(f"{self.file}: no dataset {name!r}{nearest(name, [d.name for d in self.datasets])}")
+        raise ConfigError(f"{self.file}: no dataset {name!r}{_hint(name, [d.name for d in self.datasets])}")
 
 
 def load_config(path: Path) -> Config:
@@ -209,19 +207,6 @@ def _plain(node: yaml.Node, path: Path) -> Any:
     return str(node.value)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The tail of an error message: the closest known word, or all of them.
-
-    >>> nearest("promts", ["prompts", "output"])
-    "; did you mean 'prompts'?"
-    """
-    choices = sorted(set(known))
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(choices[:12])}" if choices else ""
-
-
 def formula_columns(model: str) -> tuple[str, ...]:
     """Columns a model formula needs, the left side excluded, in order of appearance.
 
@@ -246,7 +231,9 @@ def formula_columns(model: str) -> tuple[str, ...]:
     while position < len(right.rstrip()):
         token = _TOKEN.match(right, position)
         if token is None:
-            raise ConfigError(f"model: cannot read {right[position:].strip()!r} in {model!r}; use columns, C(), + - : *")
+            raise ConfigError(
+                f"model: cannot read {right[position:].strip()!r} in {model!r}; use columns, C(), + - : *"
+            )
         column = token["factor"] or token["name"]
         if column and column not in columns:
             columns.append(column)
@@ -255,34 +242,20 @@ def formula_columns(model: str) -> tuple[str, ...]:
 
 
 def _check_schema(content: Any, path: Path) -> None:
-    from jsonschema import Draft202012Validator
-
-    from vp_engine.tables.schema import load_schema
-
     if isinstance(content, dict) and str(content.get("subjects_per_job", "")).isdigit():
         content["subjects_per_job"] = int(content["subjects_per_job"])
-    errors = sorted(
-        Draft202012Validator(load_schema("config")).iter_errors(content), key=lambda e: [str(p) for p in e.absolute_path]
-    )
-    if errors:
-        raise ConfigError(f"{path}: {_explain(errors[0])}")
+    try:
+        validate(content, "config")
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from error
 
 
-def _explain(error: Any) -> str:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    place = key or "top level"
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", ()))
-        unknown = sorted(set(error.instance) - set(known))[0]
-        return f"{place}: unknown key {unknown!r}{nearest(unknown, known)}"
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"{place}: the key {missing!r} is missing"
-    hint = error.schema.get("description")
-    if error.validator == "enum" and isinstance(error.instance, str):
-        return f"{place}: got {error.instance!r}{nearest(error.instance, error.validator_value)}"
-    got = repr(error.instance)
-    return f"{place}: expected {hint or error.message}, got {got if len(got) <= 80 else got[:77] + '...'}"
+def _hint(word: str, known: Iterable[str]) -> str:
+    choices = tuple(sorted(set(known)))
+    close = nearest(word, choices)
+    if close:
+        return f"; did you mean {close!r}?"
+    return f"; known: {', '.join(choices[:12])}" if choices else ""
 
 
 def _build(content: dict[str, Any], path: Path) -> Config:
@@ -340,7 +313,9 @@ def _check_meaning(config: Config) -> None:
         folded = [name.casefold() for name in ids]
         for index, name in enumerate(folded):
             if name in folded[:index]:
-                raise ConfigError(f"{config.file}: {kind}[{index}].id: {ids[index]!r} is given twice; ids must be unique")
+                raise ConfigError(
+                    f"{config.file}: {kind}[{index}].id: {ids[index]!r} is given twice; ids must be unique"
+                )
     for dataset in config.datasets:
         _check_dataset(dataset, config.file)
     for index, statistic in enumerate(config.statistics):
@@ -355,13 +330,13 @@ def _check_dataset(dataset: DatasetConfig, file: Path) -> None:
         if dataset.is_demo and not dataset.path.exists():
             return
         siblings = [p.name for p in dataset.path.parent.iterdir() if p.is_dir()] if dataset.path.parent.is_dir() else []
-        raise ConfigError(f"{key}.path: no folder {dataset.path}{nearest(dataset.path.name, siblings)}")
+        raise ConfigError(f"{key}.path: no folder {dataset.path}{_hint(dataset.path.name, siblings)}")
     if not (dataset.path / "dataset_description.json").is_file():
         raise ConfigError(f"{key}.path: {dataset.path} is not a BIDS dataset (no dataset_description.json)")
     for participant in (*(dataset.participants or ()), *dataset.exclude):
         if not (dataset.path / f"sub-{participant}").is_dir():
             known = [p.name.removeprefix("sub-") for p in dataset.path.glob("sub-*") if p.is_dir()]
-            raise ConfigError(f"{key}.participants: no folder sub-{participant}{nearest(participant, known)}")
+            raise ConfigError(f"{key}.participants: no folder sub-{participant}{_hint(participant, known)}")
 
 
 def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> None:
@@ -371,7 +346,7 @@ def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> No
     ):
         for value in statistic.rows.get(column, ()):
             if value not in known_values:
-                raise ConfigError(f"{key}.rows.{column}: no {column} {value!r}{nearest(value, known_values)}")
+                raise ConfigError(f"{key}.rows.{column}: no {column} {value!r}{_hint(value, known_values)}")
     try:
         needed = set(formula_columns(statistic.model)) - set(_ROW_COLUMNS)
     except ConfigError as error:
@@ -384,15 +359,13 @@ def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> No
                 return
     for column in sorted(needed - known):
         raise ConfigError(
-            f"{key}.model: no column {column!r} in participants.tsv or sessions.tsv{nearest(column, known)}"
+            f"{key}.model: no column {column!r} in participants.tsv or sessions.tsv{_hint(column, known)}"
         )
 
 
 def _columns_of(dataset: DatasetConfig) -> Iterator[list[str]]:
     """Headers of participants.tsv and of every sessions.tsv, one at a time: reading stops when all is found."""
     if not dataset.path.exists():
-        from vp_engine.cohort.demo import PARTICIPANT_COLUMNS, SESSION_COLUMNS
-
         yield [*PARTICIPANT_COLUMNS, *SESSION_COLUMNS]
         return
     yield _header(dataset.path / "participants.tsv")
