@@ -1,0 +1,235 @@
+"""Ops from masks to numbers: size, shape, place, intensity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+
+import numpy as np
+
+from vp_engine.environment.misuse import Misuse
+from vp_engine.environment.values import Image, Mask, Number
+from vp_engine.errors import RequestRefused
+from vp_engine.measure import voxels
+from vp_engine.measure.arithmetic import UndefinedMeasure
+
+
+def volume(mask: Mask) -> Number:
+    """Volume of a mask, in mm3.
+
+    Number of voxels times the volume of one, right for any grid. An empty mask has volume 0.
+    """
+    return _number(mask, "volume", "mm3", partial(voxels.volume_mm3, mask.data, mask.image.affine))
+
+
+def surface_area(mask: Mask) -> Number:
+    """Area of the surface of a mask, in mm2.
+
+    Marching cubes on the lightly smoothed mask, at the level that keeps its volume. Undefined for an empty mask.
+    """
+    return _number(mask, "surface_area", "mm2", partial(_shape().surface_area_mm2, mask.data, mask.image.affine))
+
+
+def sphericity(mask: Mask) -> Number:
+    """How close the shape is to a ball, 0 to 1 (unit 1).
+
+    Area of the ball of equal volume divided by the surface area. Undefined for an empty mask.
+    """
+    return _number(mask, "sphericity", "1", partial(_shape().sphericity, mask.data, mask.image.affine))
+
+
+def max_diameter(mask: Mask) -> Number:
+    """Longest straight distance between two voxels of a mask, in mm.
+
+    Measured between voxel centres, in three dimensions. Undefined for an empty mask.
+    """
+    return _number(mask, "max_diameter", "mm", partial(_shape().max_diameter_mm, mask.data, mask.image.affine))
+
+
+def mean_thickness(mask: Mask) -> Number:
+    """Mean local thickness of a mask, in mm.
+
+    At each voxel the diameter of the largest ball that fits into the structure and contains the voxel,
+    averaged over the mask. Undefined for an empty mask.
+    """
+    return _number(mask, "mean_thickness", "mm", partial(_shape().mean_thickness_mm, mask.data, mask.image.affine))
+
+
+def count(mask: Mask) -> Number:
+    """Number of separate pieces of a mask, such as lesions (unit 1).
+
+    Connected components; voxels that share a face, an edge or a corner are connected (26 neighbours).
+    An empty mask has 0.
+    """
+    return _number(mask, "count", "1", partial(_shape().count_components, mask.data))
+
+
+def centroid_x(mask: Mask) -> Number:
+    """World coordinate of the centre of a mask from left to right, in mm; right is positive.
+
+    RAS+ frame of the image file. Undefined for an empty mask; refused when the file does not say which side is left.
+    """
+    if not mask.image.lateralised:
+        raise RequestRefused(
+            f"centroid_x needs left and right, and the {mask.image.suffix} file does not say which is which "
+            "(no sform and no qform); restore its orientation",
+            code="not_lateralised",
+        )
+    return _centroid(mask, 0)
+
+
+def centroid_y(mask: Mask) -> Number:
+    """World coordinate of the centre of a mask from back to front, in mm; front is positive.
+
+    RAS+ frame of the image file. Undefined for an empty mask.
+    """
+    return _centroid(mask, 1)
+
+
+def centroid_z(mask: Mask) -> Number:
+    """World coordinate of the centre of a mask from bottom to top, in mm; up is positive.
+
+    RAS+ frame of the image file. Undefined for an empty mask.
+    """
+    return _centroid(mask, 2)
+
+
+def mean_intensity(image: Image, mask: Mask) -> Number:
+    """Mean intensity of an image inside a mask, in the image's unit (a.u., HU for CT).
+
+    The mask may come from another image of the same session: it is then carried over by world coordinates
+    (nearest voxel) and flagged ``mask_resampled``. Undefined for an empty mask.
+    """
+    return _intensity(image, mask, "mean_intensity", voxels.mean_intensity)
+
+
+def std_intensity(image: Image, mask: Mask) -> Number:
+    """Standard deviation of the intensities of an image inside a mask, in the image's unit.
+
+    Population standard deviation; masks of other images as in `mean_intensity`. Undefined for an empty mask.
+    """
+    return _intensity(image, mask, "std_intensity", voxels.std_intensity)
+
+
+def median_intensity(image: Image, mask: Mask) -> Number:
+    """Median intensity of an image inside a mask, in the image's unit.
+
+    Masks of other images as in `mean_intensity`. Undefined for an empty mask.
+    """
+    return _intensity(image, mask, "median_intensity", voxels.median_intensity)
+
+
+def distance(a: Mask, b: Mask) -> Number:
+    """Shortest distance between two masks, in mm; 0 when they touch or overlap.
+
+    Belongs to the first structure. Both must be of the same session. Undefined when one is empty.
+    """
+    _require_same_session(a, b.image)
+    data, moved = _on_grid(b, a.image)
+    number = _number(a, "distance", "mm", partial(_shape().distance_mm, a.data, data, a.image.affine))
+    scores = [mask.qc_score for mask in (a, b) if mask.qc_score is not None]
+    return Number(
+        value=number.value,
+        unit=number.unit,
+        target=number.target,
+        measure=number.measure,
+        image=number.image,
+        session=number.session,
+        qc_score=min(scores, default=None),
+        flags=_flags(number.flags, b.flags, b.image.flags, moved),
+    )
+
+
+def _centroid(mask: Mask, axis: int) -> Number:
+    def coordinate() -> float:
+        return float(voxels.centroid_ras_mm(mask.data, mask.image.affine)[axis])
+
+    return _number(mask, f"centroid_{'xyz'[axis]}", "mm", coordinate)
+
+
+def _intensity(image: Image, mask: Mask, measure: str, compute: Callable[[np.ndarray, np.ndarray], float]) -> Number:
+    _require_same_session(mask, image)
+    data, moved = _on_grid(mask, image)
+    number = _number(mask, measure, image.unit, partial(compute, image.data, data))
+    return Number(
+        value=number.value,
+        unit=number.unit,
+        target=number.target,
+        measure=number.measure,
+        image=image.suffix,
+        session=image.session,
+        qc_score=number.qc_score,
+        flags=_flags(number.flags, image.flags, moved),
+    )
+
+
+def _number(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -> Number:
+    value: float | None = None
+    undefined: tuple[str, ...] = ()
+    try:
+        value = float(compute())
+    except UndefinedMeasure as error:
+        undefined = (error.code,)
+    return Number(
+        value=value,
+        unit=unit,
+        target=mask.structure,
+        measure=measure,
+        image=mask.image.suffix,
+        session=mask.image.session,
+        qc_score=mask.qc_score,
+        flags=_flags(mask.flags, mask.image.flags, undefined),
+    )
+
+
+def _flags(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({flag for group in groups for flag in group}))
+
+
+def _require_same_session(mask: Mask, image: Image) -> None:
+    if mask.image.session != image.session:
+        raise Misuse(
+            "mask and image are of two sessions, which are not aligned with each other",
+            code="different_sessions",
+            expected="both of one session",
+            got="two sessions",
+        )
+
+
+def _on_grid(mask: Mask, image: Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Mask on the grid of an image, (X, Y, Z) bool, and the flags of getting it there."""
+    same_shape = mask.data.shape == image.data.shape
+    if same_shape and np.allclose(mask.image.affine, image.affine, rtol=0.0, atol=1e-3):
+        return mask.data, ()
+    # imported here: scipy takes longer to load than a program to be checked
+    from vp_engine.volumes.resampling import resample
+
+    data = resample(
+        mask.data.astype(np.uint8), mask.image.affine, shape=image.data.shape, target_affine=image.affine, order=0
+    )
+    return data > 0, ("mask_resampled",)
+
+
+def _shape() -> ModuleType:
+    # imported at the first call: scipy and scikit-image take longer to load than a program to be checked
+    from vp_engine.measure import shape
+
+    return shape
+
+
+FUNCTIONS = (
+    volume,
+    surface_area,
+    sphericity,
+    max_diameter,
+    mean_thickness,
+    count,
+    centroid_x,
+    centroid_y,
+    centroid_z,
+    mean_intensity,
+    std_intensity,
+    median_intensity,
+    distance,
+)

@@ -1,0 +1,85 @@
+"""Ops that end an expression: what becomes a row, a mask, an answer, or feedback to the agent."""
+
+from __future__ import annotations
+
+from vp_engine.environment.misuse import Misuse
+from vp_engine.environment.registry import Context, Reason, Structure, Word
+from vp_engine.environment.values import Mask, Number, Text
+from vp_engine.environment.vocabulary import REASONS
+from vp_engine.errors import RequestRefused
+
+
+def report(context: Context, value: Number | list[Number]) -> None:
+    """Write a number, or each of a list, as a row of the table ``measurements``.
+
+    Two different numbers for one structure, measure, image and pair of sessions are refused: the table has one
+    row for them. The same number twice is one row.
+    """
+    for number in value if isinstance(value, list) else [value]:
+        _add(context, number)
+
+
+def save(context: Context, mask: Mask | list[Mask]) -> None:
+    """Write a mask, or each of a list, into the label map of its image and the table ``segmentations``."""
+    for one in mask if isinstance(mask, list) else [mask]:
+        if not any(kept is one for kept in context.results):
+            context.results.append(one)
+
+
+def read(context: Context, value: Number | Text | list[Number]) -> None:
+    """End this piece of code and feed a value back to the agent.
+
+    Only as the last line, or the last of a branch that nothing follows.
+    """
+    context.read.append(value)
+
+
+def answer(context: Context, word: Word, about: Structure) -> None:
+    """Write a word about a structure as a row of measure ``answer``.
+
+    Parameters
+    ----------
+    word : Word
+        One of the closed list.
+    about : Structure
+        Structure the answer is about: the target of the row.
+    """
+    sessions = context.world.sessions
+    _add(context, Text(word, target=about, session=sessions[0] if len(sessions) == 1 else None))
+
+
+def refuse(context: Context, reason: Reason) -> None:
+    """Say that the prompt cannot be done, and why; nothing of this piece of code is kept.
+
+    Parameters
+    ----------
+    reason : Reason
+        One of the closed list; each maps to a sentence the user can act on.
+    """
+    raise RequestRefused(REASONS[reason], code=reason)
+
+
+def row_key(row: Number | Text) -> tuple[object, ...]:
+    """What makes a row unique within a prompt: target, measure, image and sessions."""
+    if isinstance(row, Text):
+        return row.target, "answer", None, row.session, None
+    return row.target, row.measure, row.image, row.session, row.reference_session
+
+
+def _add(context: Context, row: Number | Text) -> None:
+    for kept in context.results:
+        if isinstance(kept, Mask) or row_key(kept) != row_key(row):
+            continue
+        if kept == row:
+            return
+        what = "answer" if isinstance(row, Text) else row.measure
+        raise Misuse(
+            f"{what} of {row.target} is already reported with another value",
+            code="duplicate_row",
+            expected="one number per structure, measure and session",
+            got="two",
+        )
+    context.results.append(row)
+
+
+FUNCTIONS = (report, save, read, answer, refuse)

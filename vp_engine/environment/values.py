@@ -1,0 +1,143 @@
+"""What a variable of a program can hold: sessions, images, masks, numbers and words, all frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One visit of the participant.
+
+    Attributes
+    ----------
+    label : str or None
+        BIDS session label without ``ses-``; None when the dataset has no session folders.
+    acquired : date or None
+        Day of the scan, where the dataset says so.
+    images : tuple of str
+        Suffixes of the images the prompt may use, the best one first.
+    """
+
+    label: str | None
+    acquired: date | None
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """One scan on its own grid.
+
+    Attributes
+    ----------
+    session : SessionInfo
+        When it was taken.
+    suffix : str
+        BIDS suffix: its contrast.
+    data : (X, Y, Z) float32 array
+        Intensities.
+    affine : (4, 4) float64 array
+        Voxel to world, RAS+ mm.
+    lateralised : bool
+        False when the file does not say which side is left.
+    unit : str
+        Unit of the intensities: ``a.u.``, ``HU`` for CT.
+    flags : tuple of str
+        What the gate repaired or noticed.
+    """
+
+    session: SessionInfo
+    suffix: str
+    data: np.ndarray = field(repr=False)
+    affine: np.ndarray = field(repr=False)
+    lateralised: bool = True
+    unit: str = "a.u."
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """One structure delineated on one image, on the grid of that image.
+
+    Attributes
+    ----------
+    image : Image
+        The scan it was delineated on; gives grid, affine and session.
+    structure : str
+        Canonical name.
+    data : (X, Y, Z) bool array
+        True inside.
+    qc_score : float or None
+        Confidence, 0 to 1; None when the network gives none.
+    flags : tuple of str
+        Flags of the delineation, beyond those of the image.
+    """
+
+    image: Image
+    structure: str
+    data: np.ndarray = field(repr=False)
+    qc_score: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A measured or derived number; one row of the table ``measurements`` when reported.
+
+    Attributes
+    ----------
+    value : float or None
+        In `unit`; None when it is undefined, and then a flag says why (``empty_mask``, ``zero_denominator``).
+    unit : str
+        ``mm3``, ``mm2``, ``mm``, ``1``, ``a.u.``, ``HU``, ``%`` or one of these per year.
+    target : str
+        Canonical name of the structure the row belongs to.
+    measure : str
+        What was measured: ``volume``, ``asymmetry``, ...
+    image : str
+        Suffix of the image measured.
+    session : SessionInfo
+        Session measured; the later one of a change.
+    reference_session : SessionInfo or None
+        Session a change is relative to.
+    qc_score : float or None
+        Lowest of all masks used; None when none had one.
+    flags : tuple of str
+        Union over all operands, sorted.
+    """
+
+    value: float | None
+    unit: str
+    target: str
+    measure: str
+    image: str
+    session: SessionInfo
+    reference_session: SessionInfo | None = None
+    qc_score: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A word from a closed list: what `compare` found, or an answer.
+
+    Attributes
+    ----------
+    word : str
+        The word.
+    target : str or None
+        Structure an answer is about; None for comparisons.
+    session : SessionInfo or None
+        Session an answer concerns; None when it concerns several.
+    """
+
+    word: str
+    target: str | None = None
+    session: SessionInfo | None = None
+
+
+Scalar = SessionInfo | Image | Mask | Number | Text
+Value = Scalar | list[SessionInfo] | list[Image] | list[Mask] | list[Number]

@@ -1,0 +1,83 @@
+"""The closed word lists of the program language: every text argument comes from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vp_engine.anatomy import STRUCTURES
+
+SUFFIXES: tuple[str, ...] = (
+    "T1w",
+    "T2w",
+    "FLAIR",
+    "PDw",
+    "T2starw",
+    "UNIT1",
+    "T1map",
+    "T2map",
+    "T2starmap",
+    "PDT2",
+    "inplaneT1",
+    "inplaneT2",
+    "angio",
+    "swi",
+    "dwi",
+    "adc",
+    "ct",
+)
+"""BIDS suffixes a program can name."""
+
+WORDS: tuple[str, ...] = (
+    "left",
+    "right",
+    "equal",
+    "yes",
+    "no",
+    "larger",
+    "smaller",
+    "increased",
+    "decreased",
+    "unchanged",
+)
+"""What `answer` can say."""
+
+COMPARISONS: tuple[str, ...] = ("greater", "less", "equal")
+"""What `compare` can find."""
+
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "out_of_domain": "This is not a question about structures of the brain in these images; "
+        "ask for a segmentation or a measurement of a brain structure.",
+        "unknown_structure": "No such structure is in the vocabulary; `vp ops` lists the names that can be asked for.",
+        "missing_image": "The image asked for is not among those of the session; name one that is there, "
+        "or leave the contrast out.",
+        "one_session": "A change needs two sessions and only one is at hand; "
+        "set `scope: participant` and give at least two sessions.",
+        "diagnosis": "Naming a disease is a medical judgement and not a measurement; "
+        "ask for the sizes or intensities you would base it on.",
+        "prognosis": "Predicting an outcome is a medical judgement and not a measurement; "
+        "ask for sizes or for their change between sessions.",
+        "unsupported_measure": "This quantity cannot be measured here; `vp ops` lists the measures that can.",
+        "instruction_injection": "The text asks for something other than image analysis; "
+        "ask for a segmentation or a measurement.",
+        "ambiguous": "The text can be read in several ways; name the structure, the side and the measure.",
+    }
+)
+"""What `refuse` can say: reason code -> sentence a user can act on."""
+
+TEXT_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Structure": tuple(STRUCTURES),
+        "Suffix": SUFFIXES,
+        "Word": WORDS,
+        "Reason": tuple(REASONS),
+        "Comparison": COMPARISONS,
+    }
+)
+"""Every text type of the language -> the only words it can hold."""
+
+PROGRAM_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {"current": "Session", "first": "Session", "last": "Session", "sessions": "List[Session]"}
+)
+"""Variables that exist before the first line -> their types; they cannot be assigned."""
