@@ -86,7 +86,7 @@ def read_table(path: Path, name: str, *, columns: Sequence[str] | None = None) -
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Metadata of a table file: `schema_name`, `schema_version`, `vp_engine_version`, `model_id` and what else was given.
+    """Metadata of a table file: schema_name, schema_version, vp_engine_version, model_id and what else was given.
 
     Raises
     ------

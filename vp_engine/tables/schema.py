@@ -1,4 +1,4 @@
-"""What every table and the configuration must look like: `schemas/*.schema.json`, read as Arrow schemas and as rules."""
+"""What tables and the configuration must look like: `schemas/*.schema.json`, as Arrow schemas and as rules."""
 
 from __future__ import annotations
 

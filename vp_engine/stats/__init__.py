@@ -1,0 +1,1 @@
+"""Group statistics: tables in, tables out."""
