@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
 from vp_engine.errors import ConfigError
+from vp_engine.stats.formula import parse_formula
 from vp_engine.tables.schema import nearest, validate
 
 MAX_BYTES = 1 << 20
@@ -20,9 +20,7 @@ MAX_BYTES = 1 << 20
 DEMO_NAME = "demo"
 """Key of the dataset that the workflow makes itself when its folder is not there yet."""
 
-_ROW_COLUMNS = ("value", "dataset", "participant", "session")
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_TOKEN = re.compile(rf"\s*(?:C\(\s*(?P<factor>{_NAME})\s*\)|(?P<name>{_NAME})|(?P<other>[01+*:()-]))")
+_ROW_COLUMNS = ("dataset", "session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,40 +205,6 @@ def _plain(node: yaml.Node, path: Path) -> Any:
     return str(node.value)
 
 
-def formula_columns(model: str) -> tuple[str, ...]:
-    """Columns a model formula needs, the left side excluded, in order of appearance.
-
-    Parameters
-    ----------
-    model : str
-        ``value ~`` and a sum of columns, ``C(column)``, ``:`` and ``*`` interactions, ``0`` or ``1``.
-
-    Raises
-    ------
-    ConfigError
-        If the formula has anything else; formulas are never run as code.
-
-    >>> formula_columns("value ~ C(group) + age*sex")
-    ('group', 'age', 'sex')
-    """
-    left, tilde, right = model.partition("~")
-    if left.strip() != "value" or not tilde or not right.strip():
-        raise ConfigError(f"model: expected 'value ~ column + column', got {model!r}")
-    columns: list[str] = []
-    position = 0
-    while position < len(right.rstrip()):
-        token = _TOKEN.match(right, position)
-        if token is None:
-            raise ConfigError(
-                f"model: cannot read {right[position:].strip()!r} in {model!r}; use columns, C(), + - : *"
-            )
-        column = token["factor"] or token["name"]
-        if column and column not in columns:
-            columns.append(column)
-        position = token.end()
-    return tuple(columns)
-
-
 def _check_schema(content: Any, path: Path) -> None:
     if isinstance(content, dict) and str(content.get("subjects_per_job", "")).isdigit():
         content["subjects_per_job"] = int(content["subjects_per_job"])
@@ -348,7 +312,7 @@ def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> No
             if value not in known_values:
                 raise ConfigError(f"{key}.rows.{column}: no {column} {value!r}{_hint(value, known_values)}")
     try:
-        needed = set(formula_columns(statistic.model)) - set(_ROW_COLUMNS)
+        needed = set(parse_formula(statistic.model).columns) - set(_ROW_COLUMNS)
     except ConfigError as error:
         raise ConfigError(f"{key}.{error.message}") from error
     known: set[str] = set(_ROW_COLUMNS)

@@ -1,0 +1,23 @@
+# All prompts on the participants of one shard: one job, one model load.
+rule analyse:
+    input:
+        plan=OUTPUT / "plan.parquet",
+    output:
+        # the receipt, not the images; kept on a rerun, as only what changed is computed again
+        update(OUTPUT / "records" / "{dataset}" / "{shard}.json"),
+    log:
+        OUTPUT / "logs" / "analyse" / "{dataset}_{shard}.log",
+    conda:
+        "../envs/vp.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        config=CONFIG_FILE,
+        asked=[repr(CONFIG.prompts), CONFIG.model],
+        output=OUTPUT,
+    shell:
+        "vp analyse --config {params.config:q} --output {params.output:q} "
+        "--dataset {wildcards.dataset:q} --shard {wildcards.shard:q} > {log:q} 2>&1"

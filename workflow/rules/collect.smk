@@ -1,0 +1,23 @@
+# Records of participants → tables of the cohort.
+rule collect:
+    input:
+        # receipts of all jobs of the plan, sorted
+        lambda wildcards: [
+            OUTPUT / "records" / dataset / f"{shard}.json"
+            for dataset, shards in sorted(json.loads(Path(checkpoints.index.get().output.shards).read_text()).items())
+            for shard in shards
+        ],
+    output:
+        touch(OUTPUT / "records" / "collected"),
+    log:
+        OUTPUT / "logs" / "collect.log",
+    conda:
+        "../envs/vp.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=CONFIG_FILE,
+        output=OUTPUT,
+    shell:
+        "vp collect --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+# The demo cohort, when the configuration asks for it and its folder is not a dataset of the user's.
+for demo in [dataset for dataset in CONFIG.datasets if dataset.is_demo]:
+
+    rule demo:
+        output:
+            # not deleted before a rerun: by this file a complete demo cohort is recognised
+            update(demo.path / "sourcedata" / "demo_truth.tsv"),
+        log:
+            OUTPUT / "logs" / "demo.log",
+        conda:
+            "../envs/vp.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            folder=demo.path,
+        shell:
+            "vp demo --out {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+# Tables → figures and report.html.
+rule report:
+    input:
+        OUTPUT / "records" / "statistics",
+    output:
+        OUTPUT / "report.html",
+    log:
+        OUTPUT / "logs" / "report.log",
+    conda:
+        "../envs/vp.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config=CONFIG_FILE,
+        output=OUTPUT,
+    shell:
+        "vp report --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"

@@ -1,0 +1,19 @@
+# Tables → models of the configured statistics.
+rule statistics:
+    input:
+        OUTPUT / "records" / "collected",
+    output:
+        touch(OUTPUT / "records" / "statistics"),
+    log:
+        OUTPUT / "logs" / "statistics.log",
+    conda:
+        "../envs/vp.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=CONFIG_FILE,
+        asked=repr(CONFIG.statistics),
+        output=OUTPUT,
+    shell:
+        "vp stats --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
