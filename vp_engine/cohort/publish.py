@@ -59,9 +59,14 @@ def publish_json(path: Path, document: Any) -> str:
     return publish_bytes(path, f"{text}\n".encode())
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one being written, by this module or by the tables room."""
+    return path.name.startswith(TEMPORARY_PREFIX) or (path.name.startswith(".") and path.name.endswith(".tmp"))
+
+
 def sweep(folder: Path) -> list[Path]:
     """Remove the temporaries that a killed process left below `folder`; only the folder's one writer may call it."""
-    stale = sorted(folder.rglob(f"{TEMPORARY_PREFIX}*")) if folder.is_dir() else []
+    stale = sorted(path for path in folder.rglob(".*") if is_temporary(path)) if folder.is_dir() else []
     for path in stale:
         path.unlink(missing_ok=True)
     return stale

@@ -90,16 +90,16 @@ class Delineation:
 
 
 class Scans:
-    """Scans below one dataset root, by relative path.
+    """Scans by path: below the root of a dataset, or anywhere when there is none.
 
     Parameters
     ----------
-    root : Path
+    root : Path or None
         Root of the dataset; no path may leave it.
     segmenter : Segmenter
     """
 
-    def __init__(self, root: Path, segmenter: Segmenter) -> None:
+    def __init__(self, root: Path | None, segmenter: Segmenter) -> None:
         self.root = root
         self.segmenter = segmenter
         self._hashes: dict[str, str | None] = {}
@@ -112,7 +112,7 @@ class Scans:
         """Hash of the file; None when it cannot be read, of which `volume` gives the reason."""
         if path not in self._hashes:
             try:
-                self._hashes[path] = sha256_of(self.root / path)
+                self._hashes[path] = sha256_of(self._file(path))
             except OSError:
                 self._hashes[path] = None
         return self._hashes[path]
@@ -129,7 +129,7 @@ class Scans:
             raise self._refused[path]
         if path not in self._volumes:
             try:
-                self._volumes[path] = read_image(self.root / path, root=self.root)
+                self._volumes[path] = read_image(self._file(path), root=self.root)
             except InputRefused as error:
                 self._refused[path] = error
                 raise
@@ -137,6 +137,9 @@ class Scans:
         while len(self._volumes) > 1 and sum(v.data.nbytes for v in self._volumes.values()) > KEPT_BYTES:
             self._volumes.popitem(last=False)
         return self._volumes[path]
+
+    def _file(self, path: str) -> Path:
+        return Path(path) if self.root is None else self.root / path
 
     def want(self, path: str, structures: Iterable[str]) -> None:
         """Announce structures that will be asked for, so that one call of the network gives them all."""

@@ -1,0 +1,77 @@
+"""A tiny BIDS dataset whose voxels say which part they belong to, and the network that can read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vp_engine.anatomy import PARTS
+from vp_engine.volumes.nifti import write_image
+from vp_engine.volumes.volume import Volume
+
+SHAPE = (14, 16, 12)
+AFFINE = np.diag([-2.0, 2.0, 3.0, 1.0])  # LAS: left-handed, as many scanners write
+
+
+class IntensitySegmenter:
+    """Delineates part number n where the image says n."""
+
+    known = PARTS
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def parts(self, volume: Volume, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        self.calls.append(tuple(names))
+        return {
+            name: np.clip(0.9 - np.abs(volume.data - PARTS.index(name) - 1), 0, 1).astype(np.float16) for name in names
+        }
+
+
+def brain(seed: int, *, grown: int = 0) -> np.ndarray:
+    """Boxes of 2×2×2 voxels, one per part; `left_hippocampus` longer by `grown`."""
+    data = np.zeros(SHAPE, dtype=np.float32)
+    for number, name in enumerate(PARTS):
+        x, rest = divmod(number, 12)
+        y, z = divmod(rest, 4)
+        size = 2 + (grown if name == "left_hippocampus" else 0)
+        data[4 * x : 4 * x + 2, 5 * y : 5 * y + size, 3 * z : 3 * z + 2] = number + 1
+    noise = np.random.default_rng(seed).uniform(-0.05, 0.05, SHAPE)
+    return (data + noise).astype(np.float32)
+
+
+def write_scan(path: Path, seed: int = 0, *, grown: int = 0) -> Path:
+    """One image of the fake brain."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, Volume(brain(seed, grown=grown), AFFINE))
+    return path
+
+
+def write_dataset(root: Path) -> Path:
+    """Two participants with two sessions, one with one; T1w everywhere, FLAIR in some."""
+    root.mkdir(parents=True)
+    (root / "dataset_description.json").write_text(
+        json.dumps({"Name": "tiny", "BIDSVersion": "1.10.0", "DatasetType": "raw", "License": "CC0"})
+    )
+    (root / "README").write_text("A dataset made by a test, with nobody behind it.\n")
+    (root / "participants.tsv").write_text(
+        "participant_id\tage\tgroup\nsub-01\t60\tpatient\nsub-02\t61\tcontrol\nsub-03\t62\tcontrol\n"
+    )
+    (root / "participants.json").write_text(
+        json.dumps({"age": {"Description": "Age", "Units": "year"}, "group": {"Description": "Arm of the study"}})
+    )
+    for participant, sessions in (("01", 2), ("02", 2), ("03", 1)):
+        lines = ["session_id\tacq_time\n"]
+        for number in range(1, sessions + 1):
+            anat = root / f"sub-{participant}" / f"ses-0{number}" / "anat"
+            name = f"sub-{participant}_ses-0{number}"
+            write_scan(anat / f"{name}_T1w.nii.gz", 10 * int(participant) + number, grown=number - 1)
+            lines.append(f"ses-0{number}\t202{number}-01-01T00:00:00\n")
+            if participant == "01":
+                write_scan(anat / f"{name}_FLAIR.nii.gz", 100 + number)
+        (root / f"sub-{participant}" / f"sub-{participant}_sessions.tsv").write_text("".join(lines))
+    return root

@@ -1,0 +1,91 @@
+"""The statistics of the configuration, fitted to the collected measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vp_engine.bids.dataset import read_participants, read_sessions
+from vp_engine.cohort.config import Config, StatisticConfig
+from vp_engine.cohort.lock import writing
+from vp_engine.cohort.verify import write_manifest
+from vp_engine.errors import ConfigError, InfrastructureError
+from vp_engine.stats.models import StatisticSpec, fit_statistics
+from vp_engine.tables.parquet import read_metadata, read_table, write_table
+
+LOCATION = Path("tables") / "statistics" / "part-0.parquet"
+"""The table, below the output directory; it is about all datasets together, so it has no partitions."""
+
+
+def run_statistics(config: Config, output: Path) -> int:
+    """Fit every configured model and write the table `statistics`; empty when none is configured.
+
+    Parameters
+    ----------
+    config : Config
+    output : Path
+        Output directory with collected tables.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    ConfigError
+        If a model cannot be read or names a column that no table has; the message names the statistic.
+    TableError
+        If the measurements are missing or damaged.
+    OutputInUse, InfrastructureError
+    """
+    with writing(output, "stats", alone=True):
+        folder = output / "tables" / "measurements"
+        rows = read_table(folder, "measurements").to_pandas()
+        results: list[dict[str, Any]] = []
+        if config.statistics:
+            covariates = read_covariates(config)
+            for statistic in config.statistics:
+                results += _fit(rows, covariates, statistic)
+        models = {read_metadata(path)["model_id"] for path in sorted(folder.rglob("part-*.parquet"))}
+        try:
+            write_table(output / LOCATION, "statistics", results, metadata={"model_id": ", ".join(sorted(models))})
+        except OSError as error:
+            raise InfrastructureError(f"Expected to write {output / LOCATION}, got: {error}.") from error
+        write_manifest(output)
+    return len(results)
+
+
+def read_covariates(config: Config) -> pd.DataFrame:
+    """What `participants.tsv` and the `sessions.tsv` of all datasets say, as text.
+
+    Returns
+    -------
+    DataFrame
+        Columns `dataset`, `participant`, `session` (None on the rows of participants.tsv) and all columns there are.
+    """
+    frames = [pd.DataFrame(columns=["dataset", "participant", "session"], dtype=object)]
+    for dataset in config.datasets:
+        participants = read_participants(dataset.path)
+        frames.append(participants.assign(dataset=dataset.name, session=None))
+        for participant in _participants_with_sessions(dataset.path):
+            sessions = read_sessions(dataset.path, participant)
+            frames.append(sessions.assign(dataset=dataset.name, participant=participant))
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _participants_with_sessions(root: Path) -> list[str]:
+    names = (path.parent.name for path in root.glob("sub-*/sub-*_sessions.tsv"))
+    return sorted(name.removeprefix("sub-") for name in names)
+
+
+def _fit(rows: pd.DataFrame, covariates: pd.DataFrame, statistic: StatisticConfig) -> list[dict[str, Any]]:
+    wanted = {key: (value,) if isinstance(value, str) else tuple(value) for key, value in statistic.rows.items()}
+    try:
+        table = fit_statistics(rows, covariates, StatisticSpec(statistic.id, wanted, statistic.model))
+    except ConfigError as error:
+        raise ConfigError(f"statistics.{statistic.id}: {error.message}") from error
+    return table.astype(object).where(table.notna(), None).replace({np.nan: None}).to_dict("records")
