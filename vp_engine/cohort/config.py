@@ -17,6 +17,9 @@ from vp_engine.tables.schema import nearest, validate
 MAX_BYTES = 1 << 20
 """Largest configuration file that is read."""
 
+MAX_DEPTH = 16
+"""Deepest nesting that is read."""
+
 DEMO_NAME = "demo"
 """Key of the dataset that the workflow makes itself when its folder is not there yet."""
 
@@ -170,19 +173,28 @@ def read_yaml(path: Path) -> Any:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a configuration is a short text file")
         text = path.read_text(encoding="utf-8")
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(f"{path}:{event.start_mark.line + 1}: YAML aliases are not allowed; write it out")
+        _refuse_aliases_and_depth(text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if node is None:
         raise ConfigError(f"{path}: empty; expected datasets, output and prompts")
     return _plain(node, path)
+
+
+def _refuse_aliases_and_depth(text: str, path: Path) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{path}:{event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise ConfigError(f"{where}: YAML aliases are not allowed; write it out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: brackets or indentation deeper than {MAX_DEPTH}")
 
 
 def _plain(node: yaml.Node, path: Path) -> Any:

@@ -129,7 +129,7 @@ def deform(points: npt.NDArray[np.float64], effect: Effect) -> npt.NDArray[np.fl
     points : float64 (N, 3)
         World coordinates in MNI space, RAS mm.
     effect : Effect
-        Factors between 0.3 and 3.
+        Factors between 0.5 and 3.
 
     Returns
     -------
@@ -143,8 +143,8 @@ def deform(points: npt.NDArray[np.float64], effect: Effect) -> npt.NDArray[np.fl
     """
     moved = points.copy()
     for axis, factor in ((VENTRICLE_AXIS, effect.ventricles), (HIPPOCAMPUS_AXIS, effect.hippocampi)):
-        if not 0.3 <= factor <= 3.0:
-            raise ValueError(f"expected a volume factor between 0.3 and 3, got {factor}")
+        if not 0.5 <= factor <= 3.0:
+            raise ValueError(f"expected a volume factor between 0.5 and 3, got {factor}")
         for side in (np.ones(3), _MIRROR):
             line = axis * side
             near = np.all((points > line.min(axis=0) - REACH_MM) & (points < line.max(axis=0) + REACH_MM), axis=1)

@@ -1,0 +1,141 @@
+"""config.yaml: what is read, and what is refused with the key named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vp_engine.cohort.config import Config, load_config
+from vp_engine.errors import ConfigError
+
+Load = Callable[[str], Config]
+
+GOOD = """\
+datasets:
+  study: {path: data, participants: ["01", "1e5"]}
+output: results
+prompts:
+  - {id: hippvol, text: Measure the hippocampus.}
+  - {id: growth, text: How much did it grow, images: [T1w], scope: participant}
+subjects_per_job: 8
+statistics:
+  - id: bygroup
+    rows: {prompt: hippvol, measure: volume}
+    model: value ~ group + C(site) + age*sex
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    for participant in ("01", "02", "1e5"):
+        (tmp_path / "data" / f"sub-{participant}").mkdir(parents=True)
+    (tmp_path / "data" / "dataset_description.json").write_text("{}")
+    (tmp_path / "data" / "participants.tsv").write_text("participant_id\tgroup\tage\tsex\nsub-01\tA\t3\tF\n")
+    (tmp_path / "data" / "sub-02" / "sub-02_sessions.tsv").write_text("session_id\tsite\nses-1\tX\n")
+
+    def write_and_load(text: str) -> Config:
+        (tmp_path / "config.yaml").write_text(text)
+        return load_config(tmp_path / "config.yaml")
+
+    return write_and_load
+
+
+def test_good_file_becomes_frozen_config(load: Load, tmp_path: Path) -> None:
+    config = load(GOOD)
+    assert config.dataset("study").path == tmp_path / "data"
+    assert config.output == tmp_path / "results"
+    assert [(p.id, p.images, p.scope) for p in config.prompts] == [
+        ("hippvol", (), "session"),
+        ("growth", ("T1w",), "participant"),
+    ]
+    assert config.subjects_per_job == 8
+    assert config.statistics[0].rows == {"prompt": ("hippvol",), "measure": ("volume",)}
+    with pytest.raises(AttributeError):
+        config.model = "other"  # type: ignore[misc]  # that it is frozen is what is tested
+
+
+@pytest.mark.parametrize("ids", ["[01, 1e5]", '["01", "1e5"]'])
+def test_participant_ids_stay_text(load: Load, ids: str) -> None:
+    assert load(GOOD.replace('["01", "1e5"]', ids)).datasets[0].participants == ("01", "1e5")
+
+
+def test_exclude(load: Load) -> None:
+    dataset = load(GOOD.replace('["01", "1e5"]', "{exclude: [02]}")).datasets[0]
+    assert (dataset.participants, dataset.exclude) == (None, ("02",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("prompts:", "promts:", r"unknown key 'promts'; did you mean 'prompts'"),
+        ("scope: participant", "scope: participants", r"prompts\[1\]\.scope: .*did you mean 'participant'"),
+        ("id: growth", "id: hippvol", r"hippvol.*(twice|unique)"),
+        ("id: growth", "id: HippVol", r"prompts\[1\]\.id: 'HippVol' is given twice"),
+        ("id: growth", "id: hipp-vol", r"prompts\[1\]\.id: .*letters and digits"),
+        ("path: data", "path: dat", r"datasets\.study\.path: no folder .*did you mean 'data'"),
+        ('"1e5"', '"03"', r"datasets\.study\.participants: no folder sub-03"),
+        (
+            "prompt: hippvol",
+            "prompt: hipvol",
+            r"statistics\[0\]\.rows\.prompt: no prompt 'hipvol'; did you mean 'hippvol'",
+        ),
+        ("age*sex", "agee*sex", r"statistics\[0\]\.model: no column 'agee'.*did you mean 'age'"),
+        ("age*sex", "__import__('os')", r"statistics\[0\]\.model '"),
+        ("value ~", "volume ~", r"statistics\[0\]\.model '"),
+        ("subjects_per_job: 8", "subjects_per_job: 0", r"subjects_per_job"),
+        ("subjects_per_job: 8", "subjects_per_job: many", r"subjects_per_job"),
+        ("output: results", "output: [a]", r"output: expected string"),
+        ("output: results", "output: results\noutput: other", r"config\.yaml:4: the key 'output' is given twice"),
+        ("output: results", "output: !!python/name:os.system x", r"config\.yaml:3: YAML tags are not allowed"),
+        ("images: [T1w]", "images: &a [T1w]", None),
+        ("subjects_per_job: 8", "model: nowhere", r"model: no folder"),
+    ],
+)
+def test_mistakes_are_named(load: Load, old: str, new: str, said: str | None) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1)
+    if said is None:
+        load(text)
+        return
+    with pytest.raises(ConfigError, match=said):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("[1, 2]", "expected object"),
+        ("a: [", "not valid YAML"),
+        ("a: &x [1]\nb: *x\n", r"config\.yaml:2: YAML aliases are not allowed"),
+        ("[" * 5000, "deeper than 16"),
+        ("#" * (1 << 20) + "\n", "larger than"),
+        ("? [a]\n: b\n", "a key must be a plain word"),
+    ],
+)
+def test_hostile_yaml_is_refused(load: Load, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(text)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "config.yaml")
+
+
+def test_only_the_demo_may_be_absent(load: Load, tmp_path: Path) -> None:
+    config = load(
+        GOOD.replace('study: {path: data, participants: ["01", "1e5"]}', "demo: {path: made}").replace("C(site) + ", "")
+    )
+    assert config.datasets[0].is_demo
+    (tmp_path / "made").mkdir()
+    assert not config.datasets[0].is_demo, "a folder that is not our demo is the user's"
+
+
+def test_default_configuration_is_valid() -> None:
+    root = Path(__file__).resolve().parents[2]
+    config = load_config(root / "config.yaml")
+    assert {prompt.scope for prompt in config.prompts} == {"session", "participant"}
+    assert [statistic.id for statistic in config.statistics] == ["hippocampusbygroup", "ventriclesbygroup"]
