@@ -238,7 +238,7 @@ def _read_template() -> _Template:
     grid_affine = np.diag([_SPACING_MM] * 3 + [1.0])
     grid_affine[:3, 3] = low - _MARGIN_MM
     x, y, z = np.ceil((high - low + 2 * _MARGIN_MM) / _SPACING_MM).astype(int).tolist()
-    return _Template(data, np.linalg.inv(affine), grid_affine, (x, y, z))
+    return _Template(data, np.linalg.inv(affine).astype(np.float64), grid_affine, (x, y, z))
 
 
 def _scan(

@@ -1,0 +1,60 @@
+"""Writes the pages of docs/ that are made from the code; with --check only says whether they are up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from vp_engine.cli.reference import ops_reference
+from vp_engine.tables.schema import SCHEMAS, load_schema
+
+DOCS = Path(__file__).resolve().parent
+NOTE = "<!-- Made by docs/generate.py; `make docs` writes it anew. -->\n"
+
+
+def tables_reference() -> str:
+    """Every table with its key and columns, from schemas/."""
+    lines = ["# Tables", "", "Parquet files in `results/tables/`; the rules are the JSON Schemas in `schemas/`.", ""]
+    for name in SCHEMAS:
+        schema = load_schema(name)
+        lines += [f"## `{name}`, version {schema['schema_version']}", "", schema["description"], ""]
+        lines += [f"Key: {', '.join(f'`{column}`' for column in schema['key'])}", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{column}` | {_type(rule)} | {_cell(rule)} |" for column, rule in schema["properties"].items()]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _type(rule: dict[str, Any]) -> str:
+    kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+    shown = " or ".join(f"list of {rule['items']['type']}" if kind == "array" else kind for kind in kinds)
+    return shown.replace("null", "missing")
+
+
+def _cell(rule: dict[str, Any]) -> str:
+    unit = f" ({rule['unit']})" if "unit" in rule else ""
+    words = [f"`{word}`" for word in rule.get("enum", ()) if word is not None]
+    return (rule.get("description", "") + unit + (f" One of {', '.join(words)}." if words else "")).replace("|", "\\|")
+
+
+def main() -> int:
+    """Write or check; exit 1 when a page is out of date."""
+    stale = []
+    for name, text in (("ops.md", ops_reference()), ("tables.md", tables_reference())):
+        path = DOCS / name
+        wanted = NOTE + text
+        if path.exists() and path.read_text(encoding="utf-8") == wanted:
+            continue
+        if "--check" in sys.argv[1:]:
+            stale.append(name)
+        else:
+            path.write_text(wanted, encoding="utf-8")
+            print(f"wrote docs/{name}")
+    if stale:
+        print(f"out of date: {', '.join(stale)}; run `make docs`")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
