@@ -1,0 +1,186 @@
+"""The vision network behind the cohort: from a scan on its own grid to probabilities on that same grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vp_engine.vision.checkpoint import from_pretrained
+from vp_engine.vision.network import Features, VisionNetwork, entry_shape
+from vp_engine.vision.pooling import block_mean, pooled_affine
+from vp_engine.volumes.geometry import Orientation, from_canonical, to_canonical
+from vp_engine.volumes.intensity import rescale
+from vp_engine.volumes.volume import Volume
+
+_NEGLIGIBLE = 0.01
+_HEAD_LEVEL = 0.04
+_EVEN = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """Probability of one structure in the box that holds it.
+
+    Attributes
+    ----------
+    start : tuple of int
+        First voxel of the box in the scan's own grid and axis order.
+    probability : numpy.ndarray of float32, shape of the box
+        Below 0.01 everywhere outside the box.
+    """
+
+    start: tuple[int, int, int]
+    probability: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedScan:
+    """A scan as the network sees it: features on the entry grid and the way back to the scan's voxels.
+
+    Attributes
+    ----------
+    features : Features
+    box : tuple of (int, int)
+        First and last + 1 voxel of the encoded box along each axis of the entry grid.
+    entry_shape, canonical_shape : tuple of int
+        The whole entry grid and the scan's grid in RAS+ order; both cover the same field of view.
+    orientation : Orientation
+    """
+
+    features: Features
+    box: tuple[tuple[int, int], ...]
+    entry_shape: tuple[int, int, int]
+    canonical_shape: tuple[int, int, int]
+    orientation: Orientation
+
+
+class NetworkSegmenter:
+    """A vision network with its weights, ready to delineate structures on scans.
+
+    Parameters
+    ----------
+    network : VisionNetwork
+    device : str
+        Where it runs, such as ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, network: VisionNetwork, *, device: str = "cpu") -> None:
+        self._network = network
+        self.device = device
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, *, device: str = "cpu") -> NetworkSegmenter:
+        """Load the weights of a model folder; raises WeightsError."""
+        return cls(from_pretrained(folder, device=device), device=device)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the parts the weights delineate."""
+        return self._network.config.structures
+
+    def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Region]]:
+        """Delineate unions of parts on one scan: one pass of the trunk, one light head per part.
+
+        Parameters
+        ----------
+        volume : Volume
+            Any axis order, spacing and orientation.
+        unions : mapping of str to sequence of str
+            Name of each union and its parts, which exclude each other.
+
+        Yields
+        ------
+        name, Region
+            In the order of `unions`; one at a time, so that only one map of the scan's size is in memory.
+        """
+        encoded = self._encode(volume)
+        parts = sorted({part for union in unions.values() for part in union})
+        p_KXYZ = self._part_probabilities(encoded, parts)
+        for name, union in unions.items():
+            p_XYZ = sum((p_KXYZ[parts.index(part)].float() for part in union), torch.zeros(p_KXYZ.shape[1:]))
+            yield name, _on_scan(p_XYZ.clamp(max=1), encoded)
+
+    @torch.inference_mode()
+    def _encode(self, volume: Volume) -> EncodedScan:
+        canonical, orientation = to_canonical(volume)
+        image = torch.from_numpy(np.ascontiguousarray(canonical.data, dtype=np.float32)).to(self.device)
+        affine = torch.from_numpy(canonical.affine)
+        shape = canonical.shape
+        small = entry_shape(shape, affine, self._network.config.entry_spacing_mm)
+        image = torch.from_numpy(rescale(block_mean(image[None, None], small)[0, 0].cpu().numpy()))
+        affine = pooled_affine(affine, shape, small)
+        box = _head_box(image, affine[:3, :3].norm(dim=0).tolist())
+        image, origin = _cut(image, box)
+        affine[:3, 3] += affine[:3, :3] @ torch.tensor(origin, dtype=torch.float64)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            features = self._network.encode([image.to(self.device)], [affine])[0]
+        return EncodedScan(features, box, small, shape, orientation)
+
+    @torch.inference_mode()
+    def _part_probabilities(self, encoded: EncodedScan, parts: Sequence[str]) -> Tensor:
+        """(K, X, Y, Z) float16 on the encoded box."""
+        phi = self._network.phi[[self.known.index(part) for part in parts]]
+        rows = [self._network.log_probabilities(encoded.features, p[None])[0].exp().half().cpu() for p in phi]
+        return torch.stack(rows)
+
+
+def _head_box(image_XYZ: Tensor, spacing_mm: Sequence[float]) -> tuple[tuple[int, int], ...]:
+    """Box around what is brighter than air, grown by 4 mm and to even numbers of voxels; may leave the grid."""
+    bright = image_XYZ > _HEAD_LEVEL
+    finest = min(spacing_mm)
+    box = []
+    for axis, (n, spacing) in enumerate(zip(image_XYZ.shape, spacing_mm, strict=True)):
+        share = bright.movedim(axis, 0).flatten(1).float().mean(1)
+        used = torch.nonzero(share > 0.005).flatten()
+        margin = round(4 / spacing)
+        start, stop = (int(used[0]) - margin, int(used[-1]) + 1 + margin) if len(used) else (0, n)
+        start, stop = max(0, start), min(n, stop)
+        if spacing < 1.1 * finest:
+            missing = -(stop - start) % _EVEN
+            start, stop = start - missing // 2, stop + missing - missing // 2
+        box.append((start, stop))
+    return tuple(box)
+
+
+def _cut(image_XYZ: Tensor, box: Sequence[tuple[int, int]]) -> tuple[Tensor, list[int]]:
+    """Values inside the box, zero where it leaves the grid, and its first voxel."""
+    before_after = [(max(0, -start), max(0, stop - n)) for (start, stop), n in zip(box, image_XYZ.shape, strict=True)]
+    inside = tuple(slice(max(0, a), min(n, b)) for (a, b), n in zip(box, image_XYZ.shape, strict=True))
+    flat = [amount for pair in reversed(before_after) for amount in pair]
+    return torch.nn.functional.pad(image_XYZ[inside], flat), [start for start, _ in box]
+
+
+def _on_scan(p_XYZ: Tensor, encoded: EncodedScan) -> Region:
+    """Probabilities of the entry grid, interpolated at the voxels of the scan inside the box that matters."""
+    starts = []
+    for axis in range(3):
+        n, m, first = encoded.canonical_shape[axis], encoded.entry_shape[axis], encoded.box[axis][0]
+        others = [a for a in range(3) if a != axis]
+        used = torch.nonzero(p_XYZ.amax(others) > _NEGLIGIBLE).flatten()
+        low, high = (int(used[0]) - 1, int(used[-1]) + 1) if len(used) else (0, 0)
+        # Voxel i of the scan lies at (i + 1/2) m / n - 1/2 on the entry grid: both cover the same field of view.
+        begin = max(0, int((first + low + 0.5) * n / m))
+        end = min(n, int((first + high + 0.5) * n / m) + 1)
+        at = (torch.arange(begin, max(begin + 1, end)) + 0.5) * m / n - 0.5 - first
+        p_XYZ = _interpolate(p_XYZ, axis, at)
+        starts.append(begin)
+    box = from_canonical(p_XYZ.numpy(), encoded.orientation)
+    start = [0, 0, 0]
+    for world, (axis, flip) in enumerate(zip(encoded.orientation.axes, encoded.orientation.flips, strict=True)):
+        n = encoded.canonical_shape[world]
+        start[axis] = n - starts[world] - p_XYZ.shape[world] if flip else starts[world]
+    return Region((start[0], start[1], start[2]), box)
+
+
+def _interpolate(x_XYZ: Tensor, axis: int, at: Tensor) -> Tensor:
+    """Linear interpolation along one axis at fractional indices; ends are held."""
+    at = at.clamp(0, x_XYZ.shape[axis] - 1)
+    low = at.floor().long()
+    high = (low + 1).clamp(max=x_XYZ.shape[axis] - 1)
+    weight = (at - low).view([-1 if a == axis else 1 for a in range(3)])
+    return torch.lerp(x_XYZ.index_select(axis, low), x_XYZ.index_select(axis, high), weight)

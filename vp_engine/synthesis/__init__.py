@@ -1,0 +1,1 @@
+"""Label maps to images: each random step draws its parameters first and then applies them."""

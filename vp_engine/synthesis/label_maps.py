@@ -1,0 +1,100 @@
+"""The label maps that training images are made from, and what each label means to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS, SIDES, STRUCTURES
+
+HEAD_TISSUES: Mapping[int, str] = {
+    30: "vessel", 62: "vessel", 72: "fluid", 85: "optic", 136: "choroid", 163: "choroid", 137: "choroid",
+    164: "choroid", 502: "artery", 506: "eye", 507: "soft_tissue", 508: "muscle", 509: "mucosa", 511: "skin",
+    512: "cord", 514: "sinus", 515: "bone", 516: "marrow", 530: "optic",
+}  # fmt: skip
+"""Tissue of labels that are not structures of the vocabulary."""
+
+# Where a label of the maps counts as a structure although it has another number.
+_COUNTS_AS: Mapping[int, str] = {
+    25: "white_matter_lesion",
+    57: "white_matter_lesion",
+    30: "left_cerebral_white_matter",
+    62: "right_cerebral_white_matter",
+    72: "third_ventricle",
+    136: "left_lateral_ventricle",
+    163: "right_lateral_ventricle",
+    137: "left_inferior_lateral_ventricle",
+    164: "right_inferior_lateral_ventricle",
+    502: "csf",
+}
+
+_LEFT_RIGHT = ((25, 57), (30, 62), (136, 163), (137, 164))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMap:
+    """One head as labels.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray of uint16, shape (X, Y, Z)
+        RAS+ axis order, 1 mm isotropic; FreeSurfer numbers and head tissues (`HEAD_TISSUES`).
+    name : str
+    """
+
+    labels: np.ndarray
+    name: str
+
+
+def load_label_maps(path: Path, names: Sequence[str] | None = None) -> list[LabelMap]:
+    """Read maps from an archive of `map_XX` (stored k, j, i), `affine_XX` and `label_values`.
+
+    Only axis flips and swaps are needed to bring them to RAS+; nothing is interpolated.
+    """
+    with np.load(path) as archive:
+        values = archive["label_values"].astype(np.uint16)
+        chosen = sorted(key[4:] for key in archive.files if key.startswith("map_"))
+        chosen = [name for name in chosen if names is None or name in names]
+        return [LabelMap(_to_ras(values[archive[f"map_{n}"].T], archive[f"affine_{n}"]), n) for n in chosen]
+
+
+def target_lookup(parts: Sequence[str] = PARTS) -> np.ndarray:
+    """Class of each label number: 0 for background, 1 + position in `parts` otherwise; shape (1024,), int64."""
+    lookup = np.zeros(1024, dtype=np.int64)
+    for index, name in enumerate(parts, start=1):
+        lookup[STRUCTURES[name].label] = index
+    for label, name in _COUNTS_AS.items():
+        lookup[label] = parts.index(name) + 1
+    return lookup
+
+
+def mirror_lookup() -> np.ndarray:
+    """Label number of the same tissue on the other side; shape (1024,), int64."""
+    lookup = np.arange(1024)
+    pairs = [
+        (STRUCTURES[name].label, STRUCTURES[f"{SIDES[1]}{name.removeprefix(SIDES[0])}"].label)
+        for name in PARTS
+        if STRUCTURES[name].side == SIDES[0]
+    ]
+    for left, right in (*pairs, *_LEFT_RIGHT):
+        lookup[left], lookup[right] = right, left
+    return lookup
+
+
+def tissue_of_label() -> dict[int, str]:
+    """Name of the tissue of each label, without a side: labels of one tissue look alike in an image."""
+    tissues = {0: "background", 25: "lesion", 57: "lesion", **HEAD_TISSUES}
+    for name in ANATOMICAL_PARTS:
+        tissues.setdefault(STRUCTURES[name].label, name.removeprefix("left_").removeprefix("right_"))
+    return tissues
+
+
+def _to_ras(labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    rotation = affine[:3, :3]
+    axes = np.abs(rotation).argmax(axis=1)  # axes[w]: array axis that runs along world axis w
+    labels = labels.transpose(axes)
+    flips = tuple(slice(None, None, -1 if rotation[w, axes[w]] < 0 else 1) for w in range(3))
+    return np.ascontiguousarray(labels[flips])

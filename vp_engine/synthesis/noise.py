@@ -1,0 +1,32 @@
+"""Noise of the receiver: Gaussian or, as magnitude images have it, Rician."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Standard deviation (in units of the brightest tissue), kind, and the seed of the field."""
+
+    std: float
+    rician: bool
+    seed: int
+
+
+def draw_noise(rng: np.random.Generator, *, std: float) -> Noise:
+    """Draw how much noise, of which kind."""
+    return Noise(rng.uniform(0, std), bool(rng.random() < 0.5), int(rng.integers(2**31)))
+
+
+def apply_noise(noise: Noise, image_XYZ: Tensor) -> Tensor:
+    """Add the noise."""
+    source = torch.Generator().manual_seed(noise.seed)
+    real = image_XYZ + noise.std * torch.randn(image_XYZ.shape, generator=source)
+    if not noise.rician:
+        return real
+    return torch.hypot(real, noise.std * torch.randn(image_XYZ.shape, generator=source))

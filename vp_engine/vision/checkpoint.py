@@ -1,0 +1,62 @@
+"""Weights of the vision network on disk: `config.json` and `model.safetensors`, loaded strictly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vp_engine.errors import WeightsError
+from vp_engine.vision.network import VisionConfig, VisionNetwork
+
+
+def save_pretrained(network: VisionNetwork, folder: Path) -> None:
+    """Write configuration and weights (float32)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(asdict(network.config), indent=1) + "\n")
+    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+
+
+def from_pretrained(folder: Path, *, device: str = "cpu") -> VisionNetwork:
+    """Load a network for inference.
+
+    Raises
+    ------
+    WeightsError
+        If a file is missing or damaged, if keys, shapes or dtypes are not those of the configuration, or if a weight
+        is not finite.
+    """
+    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    try:
+        settings = json.loads(config_file.read_text())
+        state = load_file(weights_file)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"vision weights in {folder.name} cannot be read: {error}", code="weights_unreadable"
+        ) from error
+    known = {f.name for f in fields(VisionConfig)}
+    if set(settings) != known:
+        raise WeightsError(
+            f"{config_file.name} has keys {sorted(settings)}, expected {sorted(known)}", code="weights_config"
+        )
+    settings["structures"], settings["channels"] = tuple(settings["structures"]), tuple(settings["channels"])
+    network = VisionNetwork(VisionConfig(**settings))
+    expected = network.state_dict()
+    if set(state) != set(expected):
+        odd = sorted(set(state) ^ set(expected))[:3]
+        raise WeightsError(f"vision weights and configuration do not belong together: {odd}", code="weights_keys")
+    for key, value in state.items():
+        if value.shape != expected[key].shape or value.dtype != expected[key].dtype:
+            raise WeightsError(
+                f"{key}: expected {tuple(expected[key].shape)} {expected[key].dtype}, "
+                f"got {tuple(value.shape)} {value.dtype}",
+                code="weights_shape",
+            )
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"{key} holds values that are not finite", code="weights_not_finite")
+    network.load_state_dict(state)
+    return network.to(device).eval().requires_grad_(False)

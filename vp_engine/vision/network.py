@@ -1,0 +1,188 @@
+"""Encoder, generator and heads of the vision network, on the scans' own grids.
+
+Shapes: B = 1 image, S streams, C channels, X Y Z a grid, K targets, P length of φ.
+The trunk does not depend on the target: φ of each target forms the weights of a pointwise head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vp_engine.vision.codes import PHI_DIM, structure_codes
+from vp_engine.vision.pooling import max_pool, pooled_affine, pooled_shape, pooled_spacing
+from vp_engine.vision.streams import StreamExchange
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """Everything that fixes the architecture.
+
+    Attributes
+    ----------
+    structures : tuple of str
+        Names of the parts, in the order of their codes.
+    channels : tuple of int
+        Channels per level, finest first.
+    entry_spacing_mm : float
+        In-plane spacing of the finest trained level; a scan enters at the level nearest to it.
+    groups : int
+        Groups of each GroupNorm.
+    """
+
+    structures: tuple[str, ...]
+    channels: tuple[int, ...] = (24, 48, 64, 96, 128)
+    entry_spacing_mm: float = 2.0
+    groups: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the trunk knows of one stream: independent of any target.
+
+    Attributes
+    ----------
+    values : torch.Tensor, shape (1, C, X, Y, Z)
+        Features of the finest level.
+    log_partition : torch.Tensor, shape (X, Y, Z)
+        log Σ exp over background and every part: what one target's evidence is measured against.
+    """
+
+    values: Tensor
+    log_partition: Tensor
+
+
+class ConvBlock(nn.Module):
+    """3³ convolution, GroupNorm, SiLU, `depth` times."""
+
+    def __init__(self, channels_in: int, channels: int, *, depth: int, groups: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for step in range(depth):
+            layers += [
+                nn.Conv3d(channels_in if step == 0 else channels, channels, 3, padding=1),
+                nn.GroupNorm(groups, channels),
+                nn.SiLU(),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x_BCXYZ: Tensor) -> Tensor:
+        """Same grid, `channels` features."""
+        y: Tensor = self.layers(x_BCXYZ)
+        return y
+
+
+class VisionNetwork(nn.Module):
+    """`m_enc` and `m_gen` in one: streams of images in, per-target probabilities out.
+
+    The finest level has one convolution per block, the others two: most of the cost is there and
+    little of the knowledge. Levels are grids of the scan, pooled by `pooled_shape`.
+
+    References
+    ----------
+    Hoopes et al. 2024, section 3; Ronneberger et al. 2015 (U-Net); Ha et al. 2017 (weights from a code).
+    """
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.channels
+        levels = range(len(c))
+        depth = [1 if level == 0 else 2 for level in levels]
+        self.down = nn.ModuleList(
+            ConvBlock(1 if n == 0 else c[n - 1], c[n], depth=depth[n], groups=config.groups) for n in levels
+        )
+        self.narrow = nn.ModuleList(
+            nn.Conv3d(c[n + 1], c[n], 1) for n in levels[:-1]
+        )  # before, not after, the finer grid
+        self.up = nn.ModuleList(ConvBlock(2 * c[n], c[n], depth=depth[n], groups=config.groups) for n in levels[:-1])
+        self.down_exchange = nn.ModuleList(StreamExchange(c[n]) for n in levels[1:])
+        self.up_exchange = nn.ModuleList(StreamExchange(c[n]) for n in levels[:-1])
+        self.head = nn.Sequential(nn.Linear(PHI_DIM, 64), nn.SiLU(), nn.Linear(64, c[0] + 1))
+        codes = torch.from_numpy(structure_codes(len(config.structures)))
+        self.register_buffer("phi", codes, persistent=True)  # (K, P)
+        self.phi: Tensor
+        for weight in self.parameters():
+            if weight.ndim == 5:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+
+    def encode(self, images: list[Tensor], affines: list[Tensor]) -> list[Features]:
+        """Run the trunk on co-registered streams and measure what competes at each voxel; arguments of `trunk`."""
+        return [Features(x, torch.logsumexp(self.part_logits(x), dim=0)) for x in self.trunk(images, affines)]
+
+    def trunk(self, images: list[Tensor], affines: list[Tensor]) -> list[Tensor]:
+        """Features (1, C, X, Y, Z) of each of several co-registered streams, on its own grid.
+
+        Parameters
+        ----------
+        images : list of torch.Tensor, shape (X, Y, Z)
+            Intensities in [0, 1], RAS+ axis order, any shape; each on the grid of its affine.
+        affines : list of torch.Tensor, shape (4, 4)
+            Voxel to world, mm, float64.
+        """
+        streams = [x_XYZ[None, None].contiguous(memory_format=torch.channels_last_3d) for x_XYZ in images]
+        grids = [affines]
+        skips: list[list[Tensor]] = []
+        for level, block in enumerate(self.down):
+            if level > 0:
+                streams, affines = _pool(streams, affines)
+                grids.append(affines)
+            streams = [block(x) for x in streams]
+            if level > 0:
+                streams = self.down_exchange[level - 1](streams, affines)
+            skips.append(streams)
+        for level in reversed(range(len(self.up))):
+            fine = skips[level]
+            streams = [_to_grid(self.narrow[level](x), skip) for x, skip in zip(streams, fine, strict=True)]
+            streams = [self.up[level](torch.cat([s, x], 1)) for s, x in zip(fine, streams, strict=True)]
+            streams = self.up_exchange[level](streams, grids[level])
+        return streams
+
+    def log_probabilities(self, features: Features, phi_KP: Tensor) -> Tensor:
+        """Log probability of each target at each voxel, (K, X, Y, Z); no target depends on another.
+
+        For the codes of the parts these are a softmax over all parts and the background.
+        """
+        x_CXYZ = features.values[0].float()
+        rows = []
+        with torch.autocast(x_CXYZ.device.type, enabled=False):
+            for phi_P in phi_KP:  # one by one: a product over K rows may round differently for another K
+                w = self.head(phi_P.float())
+                rows.append(torch.einsum("c,cxyz->xyz", w[:-1], x_CXYZ) + w[-1] - features.log_partition)
+        return torch.stack(rows)
+
+    def part_logits(self, x_BCXYZ: Tensor) -> Tensor:
+        """Evidence for the background (first) and each part, (K + 1, X, Y, Z); for training and partition."""
+        with torch.autocast(x_BCXYZ.device.type, enabled=False):
+            weights = self.head(torch.cat([torch.zeros_like(self.phi[:1]), self.phi]))
+            return F.conv3d(x_BCXYZ.float(), weights[:, :-1, None, None, None], weights[:, -1])[0]
+
+
+def _pool(streams: list[Tensor], affines: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Next coarser level of every stream, each by the rule for its own spacing."""
+    pooled, new_affines = [], []
+    for x, affine in zip(streams, affines, strict=True):
+        shape = tuple(x.shape[2:])
+        new_shape = pooled_shape(shape, affine[:3, :3].norm(dim=0).tolist())
+        pooled.append(max_pool(x, new_shape))
+        new_affines.append(pooled_affine(affine, shape, new_shape))
+    return pooled, new_affines
+
+
+def _to_grid(x: Tensor, like: Tensor) -> Tensor:
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    return F.interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)
+
+
+def entry_shape(shape: tuple[int, int, int], affine_44: Tensor, entry_spacing_mm: float) -> tuple[int, int, int]:
+    """Grid at which a scan enters: pooled until its finest spacing is nearest (in octaves) to the entry level."""
+    spacing = affine_44[:3, :3].norm(dim=0).tolist()
+    while min(spacing) * 2**0.5 < entry_spacing_mm:
+        new_shape = pooled_shape(shape, spacing)
+        spacing = list(pooled_spacing(shape, spacing, new_shape))
+        shape = new_shape
+    return shape
