@@ -121,9 +121,7 @@ def fit_statistics(rows: pd.DataFrame, covariates: pd.DataFrame, spec: Statistic
     Benjamini & Hochberg 1995, *Controlling the false discovery rate* (`p_fdr`: over the same term of all models).
     Hedges 1981, *Distribution theory for Glass's estimator of effect size*.
     """
-    known = {*covariates.columns, *ROW_COLUMNS} - {"participant"}
-    formula = parse_formula(spec.model, columns=known)
-    numeric = numeric_columns(covariates, [c for c in formula.columns if c not in formula.factors])
+    formula, numeric = _read_model(covariates, spec)
     selected = _select(rows, spec)
     results: list[dict[str, Any]] = []
     if selected.empty:
@@ -138,6 +136,42 @@ def fit_statistics(rows: pd.DataFrame, covariates: pd.DataFrame, spec: Statistic
     table = pd.DataFrame(results).assign(statistic_id=spec.id, model=spec.model)
     table["p_fdr"] = corrected(table)
     return table.reindex(columns=list(COLUMNS)).astype(dict.fromkeys(_ESTIMATES, "float64"))
+
+
+def model_samples(rows: pd.DataFrame, covariates: pd.DataFrame, spec: StatisticSpec) -> pd.DataFrame:
+    """The values that the models of a statistic are fitted to, for figures.
+
+    Parameters
+    ----------
+    rows, covariates, spec
+        As in `fit_statistics`.
+
+    Returns
+    -------
+    DataFrame
+        `dataset`, `participant`, `session`, `target`, `measure`, `unit`, `value`, and each column of the model: float64
+        when it is a number, else ordered by `sorted_levels` (categorical).
+
+    Raises
+    ------
+    ConfigError
+        As `fit_statistics`.
+    """
+    formula, numeric = _read_model(covariates, spec)
+    joined = join_covariates(_select(rows, spec), covariates, formula.columns)
+    groups = [_sample(group, formula).frame for _, group in joined.groupby(["target", "measure"], sort=True)]
+    sample = pd.concat(groups) if groups else joined
+    typed, _ = _typed(sample, formula, numeric)
+    identity = ["dataset", "participant", "session", "target", "measure", "unit"]
+    own = [column for column in identity if column not in typed.columns]
+    return pd.concat([sample[own], typed], axis=1).reset_index(drop=True)
+
+
+def _read_model(covariates: pd.DataFrame, spec: StatisticSpec) -> tuple[Formula, frozenset[str]]:
+    """The formula, and which of its columns are numbers."""
+    known = {*covariates.columns, *ROW_COLUMNS} - {"participant"}
+    formula = parse_formula(spec.model, columns=known)
+    return formula, numeric_columns(covariates, [c for c in formula.columns if c not in formula.factors])
 
 
 def _select(rows: pd.DataFrame, spec: StatisticSpec) -> pd.DataFrame:

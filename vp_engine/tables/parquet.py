@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import pyarrow.parquet as pq
 
 from vp_engine import __version__
 from vp_engine.errors import TableError
+from vp_engine.tables.publish import publishing
 from vp_engine.tables.schema import allowed_values, arrow_schema, key_columns, load_schema
 
 PARTITION = "dataset"
@@ -179,23 +178,11 @@ def refuse_duplicates(table: pa.Table, name: str, *, where: str) -> None:
 
 
 def publish_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
-    """Write a table that is checked and sorted already: temporary file, fsync, rename, fsync of the folder."""
-    table = table.replace_schema_metadata(dict(metadata))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write a table that is checked and sorted already, atomically."""
+    with publishing(path) as file:
+        pq.write_table(
+            table.replace_schema_metadata(dict(metadata)), file, compression="zstd", write_page_checksum=True
+        )
 
 
 def rows_to_table(name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, where: str) -> pa.Table:

@@ -1,0 +1,1 @@
+"""The report: tables to figures and one HTML file."""

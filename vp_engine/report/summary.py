@@ -1,0 +1,138 @@
+"""What the report says, as plain rows: from tables to counts, means and lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Row = dict[str, Any]
+
+STATUSES: Mapping[str, str] = {
+    "ok": "done",
+    "refused": "refused: cannot be done with this model or these images",
+    "refused_input": "an image cannot be used",
+    "no_input": "no fitting scan",
+    "failed": "failed",
+    "timeout": "ran out of time",
+    "interrupted": "interrupted",
+    "no_record": "no result recorded",
+}
+"""Words for each status of `runs`, in the order they are shown."""
+
+LOW_QC = 0.5
+"""Measurements with a lower `qc_score` are listed."""
+
+_EXAMPLES = 3
+_LISTED = 25
+
+
+def summarise_prompts(plan: pa.Table, runs: pa.Table) -> list[Row]:
+    """One row per prompt: `id`, `text`, `scope`, `images`, `counts` (status to number), `total`."""
+    counts: dict[str, Counter[str]] = {}
+    for row in runs.group_by(["prompt_id", "status"]).aggregate([([], "count_all")]).to_pylist():
+        counts.setdefault(row["prompt_id"], Counter())[row["status"]] = row["count_all"]
+    prompts: dict[str, Row] = {}
+    asked = plan.select(["prompt_id", "prompt", "scope", "images"])
+    for prompt_id in sorted(pc.unique(asked.column("prompt_id")).to_pylist()):
+        row = asked.filter(pc.equal(asked.column("prompt_id"), prompt_id)).slice(0, 1).to_pylist()[0]
+        own = counts.get(prompt_id, Counter())
+        prompts[prompt_id] = {
+            "id": prompt_id,
+            "text": row["prompt"],
+            "scope": row["scope"],
+            "images": ", ".join(row["images"]) or "any",
+            "counts": {status: own[status] for status in STATUSES},
+            "total": own.total(),
+        }
+    return list(prompts.values())
+
+
+def summarise_reasons(runs: pa.Table) -> list[Row]:
+    """Why prompts were not answered, most frequent first: `status`, `prompt_id`, `reason`, `count`, `examples`."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    left = runs.filter(pc.not_equal(runs.column("status"), "ok"))
+    for row in left.select(["dataset", "participant", "session", "prompt_id", "status", "reason"]).to_pylist():
+        groups.setdefault((row["status"], row["prompt_id"], row["reason"] or ""), []).append(row)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [
+        {
+            "status": status,
+            "prompt_id": prompt_id,
+            "reason": reason,
+            "count": len(rows),
+            "examples": ", ".join(_who(row) for row in rows[:_EXAMPLES]) + (" …" if len(rows) > _EXAMPLES else ""),
+        }
+        for (status, prompt_id, reason), rows in ordered
+    ]
+
+
+def summarise_numbers(measurements: pa.Table) -> list[Row]:
+    """One row per prompt, target, measure and unit: `n`, `mean`, `sd` (sample), `min`, `max`."""
+    keys = ["prompt_id", "target", "measure", "unit"]
+    numbers = measurements.filter(pc.is_valid(measurements.column("value")))
+    spread = pc.VarianceOptions(ddof=1)
+    grouped = numbers.group_by(keys).aggregate(
+        [
+            ("value", "count"),
+            ("value", "mean"),
+            ("value", "stddev", spread),
+            ("value", "min"),
+            ("value", "max"),
+        ]
+    )
+    names = {"value_count": "n", "value_mean": "mean", "value_stddev": "sd", "value_min": "min", "value_max": "max"}
+    rows = [{names.get(key, key): value for key, value in row.items()} for row in grouped.to_pylist()]
+    return sorted(rows, key=lambda row: tuple(row[key] or "" for key in keys))
+
+
+def summarise_answers(measurements: pa.Table) -> list[Row]:
+    """One row per prompt and answer in words: `prompt_id`, `target`, `text`, `n`."""
+    answers = measurements.filter(pc.is_valid(measurements.column("text")))
+    grouped = answers.group_by(["prompt_id", "target", "text"]).aggregate([([], "count_all")]).to_pylist()
+    rows = [{key: row[key] for key in ("prompt_id", "target", "text")} | {"n": row["count_all"]} for row in grouped]
+    return sorted(rows, key=lambda row: (row["prompt_id"], row["target"] or "", -row["n"], row["text"]))
+
+
+def summarise_flags(measurements: pa.Table) -> list[Row]:
+    """What the intake gate repaired or noticed: `flag`, `count` of images, `examples`."""
+    flagged = measurements.filter(pc.greater(pc.list_value_length(measurements.column("flags")), 0))
+    images: dict[str, dict[tuple[str, str, str, str], Row]] = {}
+    for row in flagged.select(["dataset", "participant", "session", "image", "flags"]).to_pylist():
+        key = (row["dataset"], row["participant"], row["session"] or "", row["image"] or "")
+        for flag in row["flags"]:
+            images.setdefault(flag, {})[key] = row
+    return [
+        {
+            "flag": flag,
+            "count": len(own),
+            "examples": ", ".join(_who(own[key]) for key in sorted(own)[:_EXAMPLES])
+            + (" …" if len(own) > _EXAMPLES else ""),
+        }
+        for flag, own in sorted(images.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+
+
+def list_low_quality(measurements: pa.Table) -> tuple[list[Row], int]:
+    """The delineations to look at first, worst first, and how many there are.
+
+    Returns
+    -------
+    rows : list of dict
+        `who`, `prompt_id`, `target`, `qc_score`; at most 25.
+    total : int
+        Measurements with a `qc_score` below `LOW_QC`.
+    """
+    low = measurements.filter(pc.less(measurements.column("qc_score"), LOW_QC))
+    order = [("qc_score", "ascending"), ("dataset", "ascending"), ("participant", "ascending"), ("target", "ascending")]
+    worst = low.sort_by(order).slice(0, _LISTED).to_pylist()
+    rows = [{key: row[key] for key in ("prompt_id", "target", "qc_score")} | {"who": _who(row)} for row in worst]
+    return rows, low.num_rows
+
+
+def _who(row: Row) -> str:
+    session = f" ses-{row['session']}" if row["session"] is not None else ""
+    return f"{row['dataset']}: sub-{row['participant']}{session}"
