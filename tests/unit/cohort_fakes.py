@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,14 @@ SHAPE = (14, 16, 12)
 AFFINE = np.diag([-2.0, 2.0, 3.0, 1.0])  # LAS: left-handed, as many scanners write
 
 
+@dataclass(frozen=True)
+class Box:
+    """Probabilities from a voxel on."""
+
+    start: tuple[int, int, int]
+    probability: np.ndarray
+
+
 class IntensitySegmenter:
     """Delineates part number n where the image says n."""
 
@@ -25,15 +34,16 @@ class IntensitySegmenter:
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
 
-    def parts(self, volume: Volume, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-        self.calls.append(tuple(names))
-        return {
-            name: np.clip(0.9 - np.abs(volume.data - PARTS.index(name) - 1), 0, 1).astype(np.float16) for name in names
-        }
+    def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Box]]:
+        self.calls.append(tuple(unions))
+        for name, parts in unions.items():
+            p = sum(np.clip(0.9 - np.abs(volume.data - PARTS.index(part) - 1), 0, 1) for part in parts)
+            # a box as networks give it, with nothing in the first slice left out
+            yield name, Box((0, 0, 0), p) if p[0].any() else Box((1, 0, 0), p[1:])
 
 
 def brain(seed: int, *, grown: int = 0) -> np.ndarray:
-    """Boxes of 2×2×2 voxels, one per part; `left_hippocampus` longer by `grown`."""
+    """Boxes two voxels wide, one per part; `left_hippocampus` longer by `grown`."""
     data = np.zeros(SHAPE, dtype=np.float32)
     for number, name in enumerate(PARTS):
         x, rest = divmod(number, 12)

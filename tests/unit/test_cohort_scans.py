@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.unit.cohort_fakes import AFFINE, SHAPE, IntensitySegmenter, write_scan
-from vp_engine.anatomy import ANATOMICAL_PARTS, STRUCTURES
+from tests.unit.cohort_fakes import AFFINE, SHAPE, Box, IntensitySegmenter, write_scan
+from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.choice import PlannedScan, choose
 from vp_engine.cohort.naming import structure_named
 from vp_engine.cohort.packing import pack
@@ -71,7 +72,7 @@ def test_all_announced_structures_in_one_call(scan: Path) -> None:
     image = world.image(session, "T1w")
     both = world.segment(image, "hippocampus")
     left = world.segment(image, "left_hippocampus")
-    assert segmenter.calls == [("left_hippocampus", "right_hippocampus")]
+    assert segmenter.calls == [("hippocampus", "left_hippocampus")]
     assert (int(left.data.sum()), int(both.data.sum())) == (8, 16)
     assert not (left.data & ~both.data).any()
     assert left.qc_score == pytest.approx(0.93, abs=0.04)
@@ -116,7 +117,7 @@ def test_unsupported_and_missing_are_refused(scan: Path) -> None:
 
 
 def test_composites_get_their_own_image_and_no_voxel_is_lost(scan: Path) -> None:
-    world, scans = _world(scan, IntensitySegmenter())
+    _, scans = _world(scan, IntensitySegmenter())
     names = ["intracranial_volume", "left_hippocampus", "hippocampus", "brainstem"]
     found = {name: scans.delineation(scan.name, name) for name in names}
     packed = pack(found)
@@ -131,8 +132,9 @@ def test_parts_that_touch_the_same_voxel_are_kept_apart(scan: Path) -> None:
     volume = Volume(np.zeros(SHAPE, np.float32), AFFINE)
 
     class Everywhere(IntensitySegmenter):
-        def parts(self, volume: Volume, names: object) -> dict[str, np.ndarray]:
-            return dict.fromkeys(ANATOMICAL_PARTS, np.ones(volume.shape, np.float16))
+        def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Box]]:
+            for name in unions:
+                yield name, Box((0, 0, 0), np.ones(volume.shape))
 
     packed = pack(delineate(volume, ["brainstem", "csf"], Everywhere()))
     assert (packed.shared, packed.alone) == (("brainstem",), ("csf",))

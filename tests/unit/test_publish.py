@@ -25,9 +25,14 @@ def test_published_bytes_and_hash(tmp_path: Path) -> None:
 def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "b.txt"
     target.write_text("old")
-    with pytest.raises(KeyError), publish.publishing(target) as temporary:
-        temporary.write_text("half")
-        raise KeyError
+
+    def write_half() -> None:
+        with publish.publishing(target) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -74,9 +79,8 @@ def test_jobs_of_one_run_share_and_steps_exclude(tmp_path: Path) -> None:
             lock.writing(tmp_path, "demo.shard-00000", alone=False).__enter__()
         with pytest.raises(OutputInUse), lock.writing(tmp_path, "collect", alone=True):
             pass
-    with lock.writing(tmp_path, "collect", alone=True):
-        with pytest.raises(OutputInUse), lock.writing(tmp_path, "demo.shard-00000", alone=False):
-            pass
+    with lock.writing(tmp_path, "collect", alone=True), pytest.raises(OutputInUse):
+        lock.writing(tmp_path, "demo.shard-00000", alone=False).__enter__()
     assert list((tmp_path / lock.LOCK_FOLDER).iterdir()) == []
 
 

@@ -6,7 +6,20 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-SUFFIX_ORDER = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "PDT2", "SWI", "T1map", "T2map", "angio")
+SUFFIX_ORDER = (
+    "T1w",
+    "T2w",
+    "FLAIR",
+    "PDw",
+    "T2starw",
+    "inplaneT1",
+    "inplaneT2",
+    "PDT2",
+    "SWI",
+    "T1map",
+    "T2map",
+    "angio",
+)
 """Anatomical images from the one to look at first; suffixes not listed follow in the order of the alphabet."""
 
 
@@ -62,7 +75,7 @@ def suffix_rank(suffix: str, wanted: Sequence[str] = ()) -> tuple[int, str]:
 def choose(scans: Iterable[PlannedScan], wanted: Sequence[str] = ()) -> list[Choice]:
     """One scan per session and suffix, sessions in time order and suffixes in the order wanted.
 
-    Of several with one suffix the plainest is taken: without contrast agent, magnitude, fewest other entities, first run.
+    Of several with one suffix the plainest is taken: no contrast agent, magnitude, fewest other entities, first run.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def _stale(path: Path, holder: dict[str, Any], *, now: float) -> bool:
 
 
 def _born(pid: int) -> str | None:
-    """When a process of this machine started, in a form that tells it from a later one with its number; None if gone."""
+    """When a process of this machine started, which tells it from a later one with its number; None if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return fields[19]

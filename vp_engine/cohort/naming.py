@@ -50,9 +50,10 @@ def _readings(text: str) -> Iterator[str]:
     """The words as they stand, with the side moved to the front, and each with the last word in the singular."""
     words = [word for word in _words(text) if word not in ("the", "of")] or [""]
     orders = [words]
-    for index in (0, len(words) - 1):
-        if words[index] in _SIDES and len(words) > 1:
-            orders.append([_SIDES[words[index]], *words[:index], *words[index + 1 :]])
+    if len(words) > 1 and words[0] in _SIDES:
+        orders.append([_SIDES[words[0]], *words[1:]])
+    if len(words) > 1 and words[-1] in _SIDES:
+        orders.append([_SIDES[words[-1]], *words[:-1]])
     for order in orders:
         yield " ".join(order)
         for plural, singular in _PLURALS:

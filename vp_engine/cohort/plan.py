@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vp_engine.bids.dataset import Session, index_dataset
+from vp_engine.bids.findings import Finding
+from vp_engine.bids.names import suffix_of
+from vp_engine.bids.text_tables import read_sessions
 from vp_engine.bids.validate import validate_dataset
-from vp_engine.cohort.choice import natural
+from vp_engine.cohort.choice import natural, suffix_rank
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.publish import publish_json
-from vp_engine.errors import ConfigError
+from vp_engine.errors import InputRefused
 from vp_engine.tables.parquet import write_table
 
 SMALL_COHORT = 200
@@ -142,26 +145,32 @@ def shard_name(number: int) -> str:
 
 
 def _index(dataset: DatasetConfig, output: Path) -> tuple[list[Session], int]:
-    if not dataset.path.is_dir():
-        raise ConfigError(f"datasets.{dataset.name}.path: expected a BIDS dataset, got no folder at {dataset.path}")
-    findings = validate_dataset(dataset.path)
-    sessions = [session for session in index_dataset(dataset.path) if _wanted(session.participant, dataset)]
-    if not sessions:
-        raise ConfigError(
-            f"datasets.{dataset.name}: expected folders sub-<label> in {dataset.path}, found none that is asked for"
-        )
-    own = [finding for session in sessions for finding in session.findings]
-    documents = [_finding(finding) for finding in [*findings, *own]]
-    publish_json(output / "validation" / f"{dataset.name}.json", documents)
-    errors = sum(document.get("severity") == "error" for document in documents)
-    _log.info("%s: %d findings of the validator, %d of them errors", dataset.name, len(documents), errors)
-    return sessions, len(documents)
+    findings = validate_dataset(dataset.path, warnings=True)
+    found = index_dataset(dataset.path, participants=dataset.participants)
+    sessions = _with_announced(dataset.path, [s for s in found if s.participant not in dataset.exclude])
+    findings += [finding for session in sessions for finding in session.findings]
+    publish_json(output / "validation" / f"{dataset.name}.json", [asdict(finding) for finding in findings])
+    errors = sum(finding.severity == "error" for finding in findings)
+    if findings:
+        where = output / "validation" / f"{dataset.name}.json"
+        _log.info("%s: %d errors and %d warnings in %s", dataset.name, errors, len(findings) - errors, where)
+    return sessions, len(findings)
 
 
-def _wanted(participant: str, dataset: DatasetConfig) -> bool:
-    if dataset.participants is not None and participant not in dataset.participants:
-        return False
-    return participant not in dataset.exclude
+def _with_announced(root: Path, sessions: Sequence[Session]) -> list[Session]:
+    """The sessions found, and those that only stand in a `sessions.tsv`: asked for, so they need a row."""
+    known: dict[str, set[str | None]] = {}
+    for session in sessions:
+        known.setdefault(session.participant, set()).add(session.session)
+    announced = []
+    for participant, labels in known.items():
+        try:
+            table = read_sessions(root, participant)
+        except InputRefused:
+            continue  # among the findings of the sessions already
+        missing = sorted(set(table["session_id"]) - labels, key=natural)
+        announced += [Session(participant, label, scans=()) for label in missing]
+    return sorted([*sessions, *announced], key=lambda s: (s.participant, natural(s.session or "")))
 
 
 def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row:
@@ -179,7 +188,7 @@ def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row
         for scan in sorted(session.scans, key=lambda s: (s.suffix, s.path))
         if not prompt.images or scan.suffix in prompt.images
     ]
-    status, code, reason = _outcome(prompt, sessions, scans)
+    status, code, reason = _outcome(prompt, sessions)
     return {
         "dataset": dataset,
         "session": alone.session if alone else None,
@@ -196,21 +205,28 @@ def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row
     }
 
 
-def _outcome(
-    prompt: PromptConfig, sessions: Sequence[Session], scans: Iterable[Row]
-) -> tuple[str | None, str | None, str | None]:
-    if any(scans):
-        return None, None, None
-    refused = [finding for session in sessions for finding in session.findings]
+def _outcome(prompt: PromptConfig, sessions: Sequence[Session]) -> tuple[str | None, str | None, str | None]:
+    refused = [finding for session in sessions for finding in _refusals(prompt, session)]
     if refused:
-        return "refused_input", refused[0].code, " ".join(finding.message for finding in refused)
+        return "refused_input", refused[0].code, " ".join(dict.fromkeys(finding.message for finding in refused))
     found = sorted({scan.suffix for session in sessions for scan in session.scans})
+    if found and (not prompt.images or set(found) & set(prompt.images)):
+        return None, None, None
     wanted = " or ".join(prompt.images) or "an anatomical image"
     return "no_input", "no_fitting_scan", f"Expected {wanted}, found {', '.join(found) or 'no image'}."
 
 
-def _finding(finding: Any) -> dict[str, Any]:
-    return {name: getattr(finding, name) for name in finding.__dataclass_fields__}
+def _refusals(prompt: PromptConfig, session: Session) -> list[Finding]:
+    """Errors about scans that the prompt would have used rather than those that are left."""
+    left = [scan.suffix for scan in session.scans if not prompt.images or scan.suffix in prompt.images]
+    best = min((suffix_rank(suffix, prompt.images) for suffix in left), default=None)
+    refused = []
+    for finding in session.findings:
+        suffix = suffix_of(finding.path) if finding.path.endswith((".nii", ".nii.gz")) else None
+        if finding.severity == "error" and (suffix is None or not prompt.images or suffix in prompt.images):
+            if best is None or (suffix is not None and suffix_rank(suffix, prompt.images) < best):
+                refused.append(finding)
+    return refused
 
 
 def _read_shards(path: Path) -> dict[str, dict[str, int]]:

@@ -20,8 +20,22 @@ KEPT_BYTES = 512 * 2**20
 """Images kept in memory at once; the next one needed is read again."""
 
 
+class Region(Protocol):
+    """Probability of one structure in the box that holds it."""
+
+    @property
+    def start(self) -> tuple[int, int, int]:
+        """First voxel of the box, in the axis order of the scan."""
+        ...
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Float array of the shape of the box; negligible everywhere outside it."""
+        ...
+
+
 class Segmenter(Protocol):
-    """A vision network with its weights, ready to delineate parts on one image."""
+    """A vision network with its weights, ready to delineate structures on scans."""
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -33,20 +47,20 @@ class Segmenter(Protocol):
         """Where it runs, such as ``cpu``."""
         ...
 
-    def parts(self, volume: Volume, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Probability of each part at each voxel.
+    def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, Region]]:
+        """Delineate unions of parts on one scan with one pass of the network.
 
         Parameters
         ----------
         volume : Volume
             Any axis order.
-        names : sequence of str
-            Some of `known`.
+        unions : mapping of str to sequence of str
+            Name of each union and its parts, some of `known`.
 
-        Returns
-        -------
-        mapping of str to (X, Y, Z) float16 or float32 array
-            On the grid and in the axis order of `volume`.
+        Yields
+        ------
+        name, Region
+            One at a time.
         """
         ...
 
@@ -173,9 +187,9 @@ class Scans:
 
 
 def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -> dict[str, Delineation]:
-    """Delineate parts and unions of parts on one image with one call of the network.
+    """Delineate parts and unions of parts on one image with one pass of the network.
 
-    The probability of a union is the sum over its parts, which exclude each other; a voxel is inside above 0.5.
+    A voxel is inside where the probability is above 0.5.
 
     Parameters
     ----------
@@ -184,26 +198,23 @@ def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -
         Canonical names.
     segmenter : Segmenter
     """
-    names = sorted({part for name in structures for part in STRUCTURES[name].parts})
-    probabilities = segmenter.parts(volume, names) if names else {}
-    return {name: _threshold([probabilities[part] for part in STRUCTURES[name].parts]) for name in structures}
+    unions = {name: STRUCTURES[name].parts for name in structures}
+    if not unions:
+        return {}
+    return {name: _threshold(region, volume.shape) for name, region in segmenter.regions(volume, unions)}
 
 
-def _threshold(parts: Sequence[np.ndarray]) -> Delineation:
-    p_XYZ = parts[0].astype(np.float32)
-    for part in parts[1:]:
-        p_XYZ += part
-    np.minimum(p_XYZ, 1.0, out=p_XYZ)
+def _threshold(region: Region, shape: tuple[int, ...]) -> Delineation:
+    p_XYZ = region.probability
     m_XYZ = p_XYZ > 0.5
-    start, stop = _bounding_box(m_XYZ)
-    where = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
-    box = np.ascontiguousarray(m_XYZ[where])
+    low, high = _bounding_box(m_XYZ)
+    box = m_XYZ[tuple(slice(first, last) for first, last in zip(low, high, strict=True))].copy()
+    start = tuple(first + offset for first, offset in zip(region.start, low, strict=True))
     voxels = int(np.count_nonzero(box))
-    qc_score = None
-    if voxels:
-        inside = float(p_XYZ[where][box].sum(dtype=np.float64))
-        qc_score = 2 * inside / (float(p_XYZ.sum(dtype=np.float64)) + voxels)
-    return Delineation(m_XYZ.shape, start, box, qc_score)
+    inside = float(p_XYZ[m_XYZ].sum(dtype=np.float64))
+    # the expected soft Dice of mask and truth, if the probabilities are right
+    qc_score = min(1.0, 2 * inside / (float(p_XYZ.sum(dtype=np.float64)) + voxels)) if voxels else None
+    return Delineation(shape, start, box, qc_score)
 
 
 def _bounding_box(m_XYZ: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vp_engine.bids.dataset import read_participants, read_sessions
+from vp_engine.bids.text_tables import read_participants, read_sessions
 from vp_engine.cohort.config import Config, StatisticConfig
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.verify import write_manifest
@@ -69,10 +69,10 @@ def read_covariates(config: Config) -> pd.DataFrame:
     """
     frames = [pd.DataFrame(columns=["dataset", "participant", "session"], dtype=object)]
     for dataset in config.datasets:
-        participants = read_participants(dataset.path)
+        participants = read_participants(dataset.path).rename(columns={"participant_id": "participant"})
         frames.append(participants.assign(dataset=dataset.name, session=None))
         for participant in _participants_with_sessions(dataset.path):
-            sessions = read_sessions(dataset.path, participant)
+            sessions = read_sessions(dataset.path, participant).rename(columns={"session_id": "session"})
             frames.append(sessions.assign(dataset=dataset.name, participant=participant))
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 

@@ -96,7 +96,7 @@ class CohortWorld:
             meant = self._meaning(phi)
             if meant != structure:
                 raise RequestRefused(
-                    f"The program names {structure}, but the agent's vector stands for {meant or 'no known structure'}.",
+                    f"The program names {structure}, but the agent's vector stands for {meant or 'none we know'}.",
                     code="phi_disagrees",
                 )
         choice = self._choice(image.session, image.suffix)

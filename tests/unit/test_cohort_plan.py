@@ -1,0 +1,121 @@
+"""Every prompt on every session gets a row, settled or with its scans, and a job that stays its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cohort_fakes import write_dataset, write_scan
+from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
+from vp_engine.cohort.plan import assign_shards, write_plan
+from vp_engine.cohort.tasks import read_tasks
+from vp_engine.errors import ConfigError
+from vp_engine.tables.parquet import read_table
+
+PROMPTS = (
+    PromptConfig("vol", "Measure the volume of the hippocampi.", images=("T1w",)),
+    PromptConfig("flair", "Measure the lesion load.", images=("FLAIR",)),
+    PromptConfig("growth", "How much did the ventricles grow?", scope="participant"),
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "tiny")
+
+
+def _config(root: Path, **options: Any) -> Config:
+    dataset = DatasetConfig("tiny", root, **options)
+    return Config(root.parent / "config.yaml", (dataset,), root.parent / "results", PROMPTS)
+
+
+def _rows(config: Config) -> dict[tuple[str, str | None, str], dict[str, Any]]:
+    write_plan(config, config.output)
+    rows = read_table(config.output / "plan.parquet", "plan").to_pylist()
+    return {(row["participant"], row["session"], row["prompt_id"]): row for row in rows}
+
+
+def test_every_prompt_on_every_session(root: Path) -> None:
+    config = _config(root)
+    rows = _rows(config)
+    sessions = [("01", "01"), ("01", "02"), ("02", "01"), ("02", "02"), ("03", "01")]
+    assert set(rows) == {(p, s, i) for p, s in sessions for i in ("vol", "flair")} | {
+        (p, None, "growth") for p in ("01", "02", "03")
+    }
+    assert [scan["path"] for scan in rows["01", None, "growth"]["scans"]] == [
+        "sub-01/ses-01/anat/sub-01_ses-01_FLAIR.nii.gz",
+        "sub-01/ses-01/anat/sub-01_ses-01_T1w.nii.gz",
+        "sub-01/ses-02/anat/sub-01_ses-02_FLAIR.nii.gz",
+        "sub-01/ses-02/anat/sub-01_ses-02_T1w.nii.gz",
+    ]
+    assert rows["02", "01", "flair"]["status"] == "no_input"
+    assert rows["02", "01", "flair"]["reason"] == "Expected FLAIR, found T1w."
+    assert rows["01", "02", "vol"]["days"] == 365
+    assert json.loads((config.output / "validation" / "tiny.json").read_text()) is not None
+
+
+def test_duplicates_and_bad_names_are_refused_not_skipped(root: Path) -> None:
+    anat = root / "sub-01" / "ses-01" / "anat"
+    write_scan(anat / "sub-01_ses-01_T1w.nii")
+    write_scan(root / "sub-03" / "ses-01" / "anat" / "sub-03_ses-01_acq-b_d_T1w.nii.gz")
+    rows = _rows(_config(root))
+    refused = rows["01", "01", "vol"]
+    assert (refused["status"], refused["reason_code"], refused["scans"]) == ("refused_input", "duplicate_scan", [])
+    # the FLAIR is there, but the prompt would rather have had the T1w that cannot be told apart
+    assert rows["01", None, "growth"]["status"] == "refused_input"
+    assert rows["01", "01", "flair"]["status"] is None
+    assert rows["03", "01", "vol"]["status"] is None
+
+
+def test_session_that_only_stands_in_the_table_gets_rows(root: Path) -> None:
+    shutil.rmtree(root / "sub-02" / "ses-02")
+    rows = _rows(_config(root))
+    assert rows["02", "02", "vol"]["status"] == "no_input"
+    assert rows["02", None, "growth"]["status"] is None
+
+
+def test_participants_chosen_and_excluded(root: Path) -> None:
+    assert {key[0] for key in _rows(_config(root, participants=("02",)))} == {"02"}
+    assert {key[0] for key in _rows(_config(root, exclude=("02",)))} == {"01", "03"}
+
+
+def test_unreadable_dataset_is_a_configuration_error(root: Path) -> None:
+    with pytest.raises(ConfigError):
+        write_plan(_config(root.parent / "absent"), root.parent / "results")
+
+
+def test_newcomers_come_in_new_jobs(root: Path) -> None:
+    config = _config(root, exclude=("02",))
+    assert {row["participant"]: row["shard"] for row in _rows(config).values()} == {"01": 0, "03": 1}
+    later = _config(root)
+    assert {row["participant"]: row["shard"] for row in _rows(later).values()} == {"01": 0, "03": 1, "02": 2}
+    shards = json.loads((config.output / "plan.shards.json").read_text())
+    assert shards == {"tiny": ["shard-00000", "shard-00001", "shard-00002"]}
+
+
+def test_large_cohorts_share_jobs() -> None:
+    many = [f"{number:04d}" for number in range(201)]
+    shards = assign_shards(many, size=None, known={})
+    assert sorted(set(shards.values())) == [0, 1, 2, 3]
+    assert max(list(shards.values()).count(number) for number in range(4)) == 64
+    assert assign_shards(many[:200], size=None, known={})["0199"] == 199
+
+
+def test_tasks_of_a_shard(root: Path) -> None:
+    config = _config(root)
+    _rows(config)
+    (participant,) = tasks = read_tasks(config.output, "tiny", 0)
+    assert participant == "01"
+    growth = next(task for task in tasks["01"] if task.prompt_id == "growth")
+    assert [(c.scan.session, c.scan.suffix) for c in growth.choices] == [
+        ("01", "T1w"),
+        ("01", "FLAIR"),
+        ("02", "T1w"),
+        ("02", "FLAIR"),
+    ]
+    with pytest.raises(ConfigError, match="shard 9"):
+        read_tasks(config.output, "tiny", 9)
