@@ -75,7 +75,7 @@ def term_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     """A row of the table `statistics` as text."""
     interval = "" if pd.isna(row["estimate"]) else f"{number_text(row['ci_low'])} to {number_text(row['ci_high'])}"
     name = {"hedges_g": "g", "partial_r2": "partial R²"}.get(row["effect_size_name"], "")
-    effect = "" if pd.isna(row["effect_size"]) else f"{name} = {row['effect_size']:.2f}"
+    effect = "" if pd.isna(row["effect_size"]) else f"{name} = {number_text(round(row['effect_size'], 2))}"
     return {
         "target": words(row["target"]),
         "measure": words(row["measure"]),

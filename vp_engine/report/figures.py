@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def save_distributions(samples: pd.DataFrame, folder: Path, stem: str) -> SavedF
     folder : Path
         Where the SVG and the PNG go.
     stem : str
-        Name of the files without ending.
+        Name of the files without ending; other characters than letters, digits and _ become _.
 
     Returns
     -------
@@ -85,8 +86,8 @@ def save_distributions(samples: pd.DataFrame, folder: Path, stem: str) -> SavedF
     column = _horizontal(samples)
     label = f"{_words(samples['measure'].iloc[0])} ({_unit(samples['unit'].iloc[0])})"
     with mpl.rc_context(_STYLE):
-        columns = min(4, len(shown))
-        rows = -(-len(shown) // columns)
+        rows = -(-len(shown) // 4)
+        columns = -(-len(shown) // rows)
         figure = Figure(figsize=(max(3.2, 2.4 * columns), 2.5 * rows + 0.2), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -108,7 +109,7 @@ def save_distributions(samples: pd.DataFrame, folder: Path, stem: str) -> SavedF
 
 
 def save_effects(table: pd.DataFrame, unit: str | None, folder: Path, stem: str) -> SavedFigure | None:
-    """Estimates with 95 % confidence intervals, one row per structure, one panel per term.
+    """Estimates with 95 % confidence intervals, one row per structure, one panel per term (three at most).
 
     Differences between two groups are drawn as Hedges' g, so that large and small structures compare; other terms in
     the unit of the measure.
@@ -128,7 +129,7 @@ def save_effects(table: pd.DataFrame, unit: str | None, folder: Path, stem: str)
         None when no model was fitted, or it has no term besides the intercept.
     """
     fitted = table[table["estimate"].notna() & (table["term"] != "Intercept")]
-    terms = list(dict.fromkeys(fitted["term"]))[:_MAX_TERMS]
+    terms = sorted(fitted["term"].unique(), key=lambda term: ("[T." not in term, ":" in term, term))[:_MAX_TERMS]
     targets = sorted(fitted["target"].unique())
     shown = targets[:MAX_ROWS]
     if not terms:
@@ -144,6 +145,8 @@ def save_effects(table: pd.DataFrame, unit: str | None, folder: Path, stem: str)
         panels[0].set_ylim(len(shown) - 0.5, -0.5)
         files = _save(figure, folder, stem)
     caption = "Points: estimates; lines: 95 % confidence intervals; filled: p < 0.05 after correction (p_fdr)."
+    if "hedges_g" in set(fitted["effect_size_name"]):
+        caption += " Hedges' g: the estimate and its interval, divided by the residual standard deviation."
     if len(targets) > len(shown):
         caption += f" The first {len(shown)} of {len(targets)} structures."
     alt = f"Estimates of {', '.join(terms)} with 95 % confidence intervals for {len(shown)} structures"
@@ -216,7 +219,8 @@ def _save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-    paths = (folder / f"{stem}.svg", folder / f"{stem}.png")
+    safe = re.sub(r"[^0-9A-Za-z_]", "_", stem)
+    paths = (folder / f"{safe}.svg", folder / f"{safe}.png")
     for path, content in zip(paths, (svg, png), strict=True):
         with publishing(path) as file:
             file.write(content.getvalue())

@@ -267,7 +267,7 @@ def _embedded_picture(picture: Picture) -> dict[str, str]:
     content = picture.path.read_bytes()
     if not content.startswith(_PNG) or len(content) > MAX_PICTURE_BYTES:
         raise ValueError(f"{picture.path}: expected a PNG of at most {MAX_PICTURE_BYTES} bytes")
-    return {"uri": _data_uri("image/png", content), "alt": picture.caption, "caption": picture.caption}
+    return {"uri": _data_uri("image/png", content), "caption": picture.caption}
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -133,8 +133,11 @@ def checked(name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, where: s
     """
     table = rows_to_table(name, rows, where=where)
     for field in table.schema:
-        if not field.nullable and table.column(field.name).null_count:
+        values = table.column(field.name)
+        if not field.nullable and values.null_count:
             raise TableError(f"{where}: table {name}, column {field.name} must not be null")
+        if _holds_null(values, field.type):
+            raise TableError(f"{where}: table {name}, column {field.name} must not hold nulls")
     for column, words in allowed_values(name).items():
         strange = set(pc.unique(table.column(column)).to_pylist()) - words - {None}
         if strange:
@@ -218,9 +221,22 @@ def rows_to_table(name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, wh
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def _holds_null(column: pa.ChunkedArray, arrow_type: pa.DataType) -> bool:
+    """Whether elements or fields inside a column are null where their type forbids it."""
+    if pa.types.is_list(arrow_type):
+        inside = [(arrow_type.value_field, pc.list_flatten(column))]
+    elif pa.types.is_struct(arrow_type):
+        inside = [(field, pc.struct_field(column, field.name)) for field in arrow_type]
+    else:
+        return False
+    return any((not field.nullable and part.null_count) or _holds_null(part, field.type) for field, part in inside)
+
+
 def _column(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
     if pa.types.is_integer(arrow_type):
         return pa.array(values).cast(arrow_type)  # given the type at once, Arrow would cut 1.5 to 1
+    if pa.types.is_list(arrow_type) and any(isinstance(value, str) for value in values):
+        raise pa.ArrowTypeError("got text, which Arrow would take as a list of letters")
     return pa.array(values, type=arrow_type)
 
 
