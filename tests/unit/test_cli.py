@@ -27,7 +27,11 @@ from vp_engine.errors import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("segment ask plan index analyse collect stats report verify train ops demo").split()
+COMMANDS = (
+    *("segment", "ask", "plan", "ops"),
+    *("index", "analyse", "collect", "stats", "report", "verify", "demo"),
+    *("train", "evaluate"),
+)
 
 
 def vp(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

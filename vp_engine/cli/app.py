@@ -58,7 +58,7 @@ def main() -> None:
     """Run `vp`; exit 0 done, 1 `vp verify` found differences, 2 usage or input, 70 our bug, 75 worth a retry."""
     try:
         app(prog_name="vp")
-    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is becomes an exit code
+    except Exception as error:  # the outermost frame
         code, message = exit_for(error)
         if code == EXIT_BUG:
             # in a log file the traceback is what we need; on a terminal it would bury the message
@@ -77,7 +77,7 @@ def exit_for(error: Exception) -> tuple[int, str]:
     if isinstance(error, InfrastructureError | OutputInUse):
         return EXIT_RETRY, error.message
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _RETRY_ERRNOS):
-        return EXIT_RETRY, f"{error or 'out of memory'}; this machine could not do it, a retry may"
+        return EXIT_RETRY, f"{str(error) or 'out of memory'}; this machine could not do it, a retry may"
     if isinstance(error, VoxelPromptError) and not isinstance(error, ProgramError):
         return EXIT_USAGE, error.message
     hint = "this is a bug of ours; please report it with the log"

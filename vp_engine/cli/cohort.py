@@ -79,9 +79,9 @@ def report(config: ConfigOption = CONFIG_FILE, output: OutputOption = None) -> N
     """Write figures and `report.html` from the tables."""
     settings = _load(config)
 
-    from vp_engine.report.html import write_report
+    from vp_engine.cli.reporting import make_report
 
-    print(write_report(output or settings.output))
+    print(make_report(settings, output or settings.output))
 
 
 def verify(output: Annotated[Path, typer.Argument(help="Output folder, such as results/.")]) -> None:

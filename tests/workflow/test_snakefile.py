@@ -1,0 +1,89 @@
+"""The workflow as a whole, without running its jobs: it plans, it refuses wrong configurations, profiles are found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("snakemake")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [program, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_dry_run_plans_every_step() -> None:
+    done = snakemake("-n")
+    assert done.returncode == 0, done.stderr
+    for rule in ("index", "collect", "statistics", "report"):
+        assert f"rule {rule}:" in done.stdout + done.stderr or f"checkpoint {rule}:" in done.stdout + done.stderr
+    assert "profiles/default" in done.stderr + done.stdout
+
+
+def test_slurm_profile_works_by_name() -> None:
+    assert (ROOT / "slurm").is_symlink()
+    done = snakemake("-n", "--profile", "slurm")
+    assert done.returncode == 0, done.stderr
+
+
+def test_output_can_be_moved_and_nothing_else(tmp_path: Path) -> None:
+    done = snakemake("-n", "--config", f"output={tmp_path / 'elsewhere'}")
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'elsewhere'}" in done.stdout + done.stderr
+    refused = snakemake("-n", "--config", "model=other")
+    assert refused.returncode != 0
+    assert "edit the file instead" in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"promts": []}, "unknown key 'promts'; did you mean 'prompts'"),
+        ({"datasets": {"study": {"path": "nowhere"}}}, "datasets.study.path: no folder"),
+        ({"statistics": [{"id": "s", "rows": {"prompt": "x"}, "model": "value ~ group"}]}, "no prompt 'x'"),
+    ],
+)
+def test_wrong_configuration_starts_nothing(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    config = {
+        "datasets": {"demo": {"path": "demo"}},
+        "output": "results",
+        "prompts": [{"id": "hippvol", "text": "Measure the hippocampus."}],
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | change))
+    done = snakemake("--cores", "1", "--configfile", str(tmp_path / "config.yaml"))
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_user_file_replaces_the_default(tmp_path: Path) -> None:
+    config = {
+        "datasets": {"demo": {"path": "other"}},
+        "output": "out",
+        "prompts": [{"id": "brainvol", "text": "Measure the brain."}],
+    }
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("-n", "--configfile", str(tmp_path / "my.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert "other/sourcedata" in done.stdout + done.stderr
+    assert "hippvol" not in done.stdout + done.stderr
+
+
+def test_rules_quote_every_value() -> None:
+    import re
+
+    for path in [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]:
+        for command in re.findall(r'shell:\n((?:\s+"[^\n]*"\n?)+)', path.read_text(encoding="utf-8")):
+            fields = re.findall(r"{[^}]+}", command)
+            assert fields, path
+            assert all(field.endswith(":q}") for field in fields), (path, fields)
+    assert len((ROOT / "Snakefile").read_text(encoding="utf-8").splitlines()) <= 60
