@@ -1,0 +1,1 @@
+"""The agent: a small language model that turns prompts into programs, under the grammar of the op registry."""

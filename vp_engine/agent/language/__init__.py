@@ -1,0 +1,1 @@
+"""The language of prompts: a generative grammar in data files, and the programs its sentences stand for."""

@@ -1,0 +1,162 @@
+"""How a list of structures is said: sides before or after it, singular or plural, noun or adjective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from vp_engine.agent.language.lexicon import Lexicon
+from vp_engine.agent.language.meaning import structure_of
+from vp_engine.anatomy import BILATERAL_NAMES
+
+Side = Literal["union", "left", "right", "both"]
+SIDED: tuple[str, ...] = (*BILATERAL_NAMES, "hemisphere")
+"""Base names that take a side word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Base names that share one side word."""
+
+    side: Side
+    bases: tuple[str, ...]
+
+    def targets(self) -> tuple[str, ...]:
+        """Canonical names, structure by structure, left before right."""
+        names: list[str] = []
+        for base in self.bases:
+            if base not in SIDED or self.side == "union":
+                names.append(base)
+            else:
+                sides = ("left", "right") if self.side == "both" else (self.side,)
+                names += [structure_of(base, side) for side in sides]
+        return tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """One way of saying a list of structures, kept for a whole sentence.
+
+    Attributes
+    ----------
+    noun : str
+        With articles and sides: "the left hippocampus and the amygdala".
+    bare : str
+        Without articles.
+    adjective : str
+        Before a measure: "left hippocampal and amygdalar".
+    suffix : str
+        Side phrase that follows the measure when it is not in `adjective`.
+    """
+
+    noun: str
+    bare: str
+    adjective: str
+    suffix: str
+
+
+def targets_of(pieces: Sequence[Piece]) -> tuple[str, ...]:
+    """Canonical names of all pieces in order, each once."""
+    return tuple(dict.fromkeys(name for piece in pieces for name in piece.targets()))
+
+
+def name_structures(
+    pieces: Sequence[Piece], lexicon: Lexicon, rng: Random, *, may_follow: bool, plural: bool | None = None
+) -> Naming:
+    """Draw words for a list of structures.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        What is to be named.
+    lexicon : Lexicon
+        Words of one split.
+    rng : Random
+        Source of the draw.
+    may_follow : bool
+        Whether the sentence has a place for a side phrase after an adjective.
+    plural : bool, optional
+        Force plural or singular nouns; drawn when None.
+    """
+    nouns, bares, adjectives = [], [], []
+    suffix = ""
+    for piece in pieces:
+        prefix, after = _side_words(piece, lexicon, rng, alone=len(pieces) == 1)
+        many = plural if plural is not None else _is_plural(piece, prefix, rng)
+        each = prefix and len(piece.bases) > 1 and piece.side in ("left", "right") and rng.random() < 0.25
+        words = [_noun(base, lexicon, rng, plural=many) for base in piece.bases]
+        article = rng.random() < 0.55
+        listed = [
+            _with_prefix(prefix if index == 0 or each else "", word, base, rng, article=article and index == 0)
+            for index, (word, base) in enumerate(zip(words, piece.bases, strict=True))
+        ]
+        bare = [
+            _with_prefix(prefix if index == 0 or each else "", word, base, rng, article=False)
+            for index, (word, base) in enumerate(zip(words, piece.bases, strict=True))
+        ]
+        shown = _joined(listed, lexicon, rng) + after
+        nouns.append(shown)
+        bares.append(_joined(bare, lexicon, rng) + after)
+        spoken = [rng.choice(lexicon.names[base].adjectives) for base in piece.bases]
+        if after and not may_follow:
+            prefix = _prefix(piece.side, lexicon, rng)
+            after = ""
+        if prefix in ("both ", "the two "):
+            # "both hippocampal volumes" would be two numbers, "both hippocampi" are one structure
+            prefix = ""
+        sided = any(base in SIDED for base in piece.bases)
+        adjectives.append((prefix if sided or piece.side == "union" else "") + _joined(spoken, lexicon, rng))
+        suffix += after if sided or piece.side == "union" else ""
+    return Naming(
+        noun=_joined(nouns, lexicon, rng),
+        bare=_joined(bares, lexicon, rng),
+        adjective=_joined(adjectives, lexicon, rng),
+        suffix=suffix,
+    )
+
+
+def _prefix(side: Side, lexicon: Lexicon, rng: Random) -> str:
+    if side in ("left", "right"):
+        return lexicon.phrase("side_prefix", rng, {"side": side, "l": side[0]})
+    return lexicon.phrase("both_prefix" if side == "both" else "union_prefix", rng)
+
+
+def _side_words(piece: Piece, lexicon: Lexicon, rng: Random, *, alone: bool) -> tuple[str, str]:
+    if not any(base in SIDED for base in piece.bases):
+        return "", ""
+    if piece.side == "union" and (len(piece.bases) > 1 or not alone):
+        return "", ""
+    follows = alone and rng.random() < (0.25 if piece.side == "union" else 0.45)
+    if not follows:
+        return _prefix(piece.side, lexicon, rng), ""
+    if piece.side in ("left", "right"):
+        return "", lexicon.phrase("side_suffix", rng, {"side": piece.side, "l": piece.side[0]})
+    return "", lexicon.phrase("both_suffix" if piece.side == "both" else "union_suffix", rng)
+
+
+def _is_plural(piece: Piece, prefix: str, rng: Random) -> bool:
+    if prefix.startswith(("each", "every")) or piece.side in ("left", "right"):
+        return False
+    if prefix in ("both ", "the two ", "bilateral "):
+        return True
+    return rng.random() < 0.5
+
+
+def _noun(base: str, lexicon: Lexicon, rng: Random, *, plural: bool) -> str:
+    words = lexicon.names[base]
+    return rng.choice(words.plurals if plural and words.plurals else words.nouns)
+
+
+def _with_prefix(prefix: str, word: str, base: str, rng: Random, *, article: bool) -> str:
+    prefix = prefix if base in SIDED else ""
+    determined = prefix.startswith(("each", "every", "both", "the "))
+    return ("the " if article and not determined else "") + prefix + word
+
+
+def _joined(words: Sequence[str], lexicon: Lexicon, rng: Random) -> str:
+    if len(words) == 1:
+        return words[0]
+    comma = rng.choice((", ", ", ", ", ", " and ", ",", "; ", "/")) if len(words) > 2 else ""
+    return comma.join(words[:-1]) + lexicon.phrase("and", rng) + words[-1]

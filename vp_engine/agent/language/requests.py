@@ -1,0 +1,310 @@
+"""Draw a clause: what is asked for, and a sentence that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from vp_engine.agent.language.grammar import Template
+from vp_engine.agent.language.lexicon import Lexicon
+from vp_engine.agent.language.meaning import (
+    Asymmetry,
+    Change,
+    Clause,
+    Distance,
+    Everything,
+    Measure,
+    Question,
+    Ratio,
+    structure_of,
+)
+from vp_engine.agent.language.naming import SIDED, Naming, Piece, Side, name_structures, targets_of
+from vp_engine.anatomy import BILATERAL_NAMES, STRUCTURES
+
+MEASURES: tuple[str, ...] = (
+    "volume",
+    "surface_area",
+    "mean_intensity",
+    "median_intensity",
+    "std_intensity",
+    "max_diameter",
+    "centroid",
+    "sphericity",
+    "mean_thickness",
+    "count",
+    "centroid_x",
+    "centroid_y",
+    "centroid_z",
+)
+_MEASURE_WEIGHTS = (40, 12, 10, 5, 5, 6, 5, 4, 6, 4, 1, 1, 1)
+CHANGING: tuple[str, ...] = ("volume", "surface_area", "mean_thickness", "mean_intensity", "max_diameter", "count")
+_CHANGING_WEIGHTS = (75, 7, 7, 5, 3, 3)
+UNITS = {"volume": "unit", "surface_area": "unit_area", "max_diameter": "unit_length", "mean_thickness": "unit_length"}
+
+PATHOLOGY: tuple[str, ...] = tuple(name for name, s in STRUCTURES.items() if s.kind == "pathology")
+COUNTABLE: tuple[str, ...] = ("lesion", "white_matter_lesion", "tumor", "stroke_lesion", "hemorrhage")
+_UNSIDED = tuple(name for name, s in STRUCTURES.items() if s.side == "none")
+_DENOMINATORS = ("intracranial_volume", "brain", "cerebrum", "gray_matter", "white_matter", "cerebellum", "ventricles")
+_SIDES: tuple[Side, ...] = ("union", "left", "right", "both")
+_ORDERS: tuple[tuple[Side, Side], ...] = (("left", "right"), ("right", "left"))
+_SIDE_WEIGHTS = (42, 13, 13, 32)
+
+Drawn = tuple[Clause, str]
+
+
+def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Numbers of some structures."""
+    if rng.random() < 0.015:
+        template = rng.choice(lexicon.sentences["ask_icv"])
+        text = _sentence(template, lexicon, rng, pieces=[Piece("union", ("icv",))])
+        return Measure(("intracranial_volume",), ("volume",)), text
+    measures = _measures(rng)
+    pieces = _pieces(rng)
+    single = measures[0] if len(measures) == 1 else ""
+    if single == "count" or (single == "volume" and rng.random() < 0.06):
+        pieces = [Piece("union", (rng.choice(COUNTABLE if rng.random() < 0.8 else PATHOLOGY),))]
+    choices = lexicon.sentences["measure"]
+    if f"ask_{single}" in lexicon.sentences and lexicon.sentences[f"ask_{single}"] and rng.random() < 0.4:
+        choices = lexicon.sentences[f"ask_{single}"]
+    if single == "volume" and pieces[0].bases[0] in PATHOLOGY and len(pieces) == 1 and rng.random() < 0.5:
+        choices = lexicon.sentences["ask_load"]
+    template = rng.choice(choices)
+    text = _sentence(template, lexicon, rng, pieces=pieces, measures=measures)
+    if single in UNITS and rng.random() < 0.12:
+        text += lexicon.phrase(UNITS[single], rng)
+    return Measure(targets_of(pieces), measures), text
+
+
+def draw_show(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Masks of some structures, with or without numbers."""
+    pieces = _pieces(rng)
+    if rng.random() < 0.75:
+        template = rng.choice(lexicon.sentences["show"])
+        return Measure(targets_of(pieces), (), save=True), _sentence(template, lexicon, rng, pieces=pieces)
+    measures = _measures(rng)
+    template = rng.choice(lexicon.sentences["show_and_measure"])
+    if not {"M", "MS"} & template.slots():
+        measures = ("volume",)
+    text = _sentence(template, lexicon, rng, pieces=pieces, measures=measures)
+    return Measure(targets_of(pieces), measures, save=True), text
+
+
+def draw_asymmetry(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Asymmetry of a bilateral structure, sometimes of several."""
+    bases = _bases(rng, SIDED, most=3)
+    measure = "volume"
+    if rng.random() < 0.2:
+        measure = rng.choice(("volume", "surface_area", "mean_thickness", "mean_intensity", "max_diameter"))
+        template = rng.choice(lexicon.sentences["asymmetry_of"])
+    else:
+        template = rng.choice(lexicon.sentences["asymmetry"])
+    return Asymmetry(bases, measure), _sentence(template, lexicon, rng, bases=bases, base_measure=measure)
+
+
+def draw_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Volume of structures over the volume of another."""
+    draw = rng.random()
+    if draw < 0.12:
+        base = rng.choice(SIDED)
+        first, second = rng.choice(_ORDERS)
+        pieces, other = [Piece(first, (base,))], [Piece(second, (base,))]
+        template = rng.choice(lexicon.sentences["ratio"])
+        text = _sentence(template, lexicon, rng, pieces=pieces, other=other)
+        return Ratio(targets_of(pieces), targets_of(other)[0]), text
+    pieces = _pieces(rng)
+    if draw < 0.5 and lexicon.sentences["ratio_icv"]:
+        template = rng.choice(lexicon.sentences["ratio_icv"])
+        return Ratio(targets_of(pieces), "intracranial_volume"), _sentence(template, lexicon, rng, pieces=pieces)
+    name = rng.choice(_DENOMINATORS) if rng.random() < 0.75 else rng.choice((*_UNSIDED, *BILATERAL_NAMES))
+    other = [Piece("union", (name,))]
+    template = rng.choice(lexicon.sentences["ratio"])
+    return Ratio(targets_of(pieces), name), _sentence(template, lexicon, rng, pieces=pieces, other=other)
+
+
+def draw_distance(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Distance between two structures."""
+    first, second = _two(rng)
+    template = rng.choice(lexicon.sentences["distance"])
+    text = _sentence(template, lexicon, rng, pieces=[first], other=[second])
+    if rng.random() < 0.1:
+        text += lexicon.phrase("unit_length", rng)
+    return Distance(first.targets()[0], second.targets()[0]), text
+
+
+def draw_everything(lexicon: Lexicon, rng: Random) -> Drawn:
+    """All parts."""
+    draw = rng.random()
+    if draw < 0.4:
+        return Everything(()), _sentence(rng.choice(lexicon.sentences["all_show"]), lexicon, rng)
+    if draw < 0.6 and lexicon.sentences["all_volume"]:
+        return Everything(("volume",)), _sentence(rng.choice(lexicon.sentences["all_volume"]), lexicon, rng)
+    measures = _measures(rng)
+    return Everything(measures), _sentence(
+        rng.choice(lexicon.sentences["all_measure"]), lexicon, rng, measures=measures
+    )
+
+
+def draw_change(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Change of structures between sessions, absolute, in percent, per year."""
+    op = rng.choices(("change", "percent_change", "annual_rate", "annual_percent_rate"), (40, 27, 25, 8))[0]
+    worded = f"{op}_volume"
+    pieces = _pieces(rng)
+    if lexicon.sentences.get(worded) and rng.random() < 0.35:
+        return Change(op, targets_of(pieces)), _sentence(
+            rng.choice(lexicon.sentences[worded]), lexicon, rng, pieces=pieces
+        )
+    measure = rng.choices(CHANGING, _CHANGING_WEIGHTS)[0]
+    template = rng.choice(lexicon.sentences[op])
+    if "m" not in template.slots():
+        measure = "volume"
+    text = _sentence(template, lexicon, rng, pieces=pieces, base_measure=measure)
+    return Change(op, targets_of(pieces), measure), text
+
+
+def draw_question(lexicon: Lexicon, rng: Random) -> Drawn:
+    """A question answered in a word after the agent has read a comparison."""
+    kind = rng.choices(("side", "which", "grew", "shrank"), (35, 25, 20, 20))[0]
+    smaller = rng.random() < 0.35
+    if kind == "side":
+        base = rng.choice(SIDED)
+        pair = structure_of(base, "left"), structure_of(base, "right")
+        sentences = lexicon.sentences["which_side"]
+        if smaller and lexicon.sentences["which_side_smaller"]:
+            pair, sentences = (pair[1], pair[0]), lexicon.sentences["which_side_smaller"]
+        text = _sentence(rng.choice(sentences), lexicon, rng, bases=(base,))
+        return Question("side", *pair, about="cerebrum" if base == "hemisphere" else base), text
+    if kind == "which":
+        first, second = _two(rng)
+        sentences = lexicon.sentences["is_larger"]
+        names = first.targets()[0], second.targets()[0]
+        about = names[0]
+        if smaller and lexicon.sentences["is_smaller"]:
+            names, sentences = (names[1], names[0]), lexicon.sentences["is_smaller"]
+        text = _sentence(rng.choice(sentences), lexicon, rng, pieces=[first], other=[second])
+        return Question("which", *names, about=about), text
+    pieces = [_one(rng)]
+    target = pieces[0].targets()[0]
+    template = rng.choice(lexicon.sentences["did_grow" if kind == "grew" else "did_shrink"])
+    measure = rng.choices(CHANGING, _CHANGING_WEIGHTS)[0] if "m" in template.slots() else "volume"
+    text = _sentence(template, lexicon, rng, pieces=pieces, base_measure=measure)
+    if kind == "grew":
+        return Question("grew", target, target, about=target, measure=measure), text
+    return Question("shrank", target, target, about=target, measure=measure), text
+
+
+def _measures(rng: Random) -> tuple[str, ...]:
+    number = rng.choices((1, 2, 3), (80, 15, 5))[0]
+    drawn = dict.fromkeys(rng.choices(MEASURES, _MEASURE_WEIGHTS, k=number))
+    if "centroid" in drawn:
+        drawn = {name: None for name in drawn if not name.startswith("centroid_")}
+    return tuple(drawn)
+
+
+def _bases(rng: Random, names: Sequence[str], *, most: int = 6) -> tuple[str, ...]:
+    number = rng.choices((1, 2, 3, 4, 5, 6), (70, 18, 7, 3, 1, 1))[0]
+    return tuple(rng.sample(names, min(number, most)))
+
+
+def _pieces(rng: Random) -> list[Piece]:
+    """Structures of one request; a piece without a side word never stands beside one with."""
+    draw = rng.random()
+    if draw < 0.28:
+        return [Piece("union", _bases(rng, _UNSIDED))]
+    side = rng.choices(_SIDES, _SIDE_WEIGHTS)[0]
+    if draw < 0.88:
+        bases = _bases(rng, BILATERAL_NAMES if side == "union" else SIDED)
+        if side != "union" and rng.random() < 0.08:
+            bases = (*bases, rng.choice(_UNSIDED))
+        return [Piece(side, bases)]
+    if draw < 0.94:
+        # left X and right Y, perhaps with something that has no side
+        first, second = rng.choice(_ORDERS)
+        pair = rng.choices(SIDED, k=2)
+        pieces = [Piece(first, (pair[0],)), Piece(second, (pair[1],))]
+        if rng.random() < 0.25:
+            pieces.insert(rng.randrange(3), Piece("union", (rng.choice(_UNSIDED),)))
+        return pieces
+    return [Piece("union", tuple(rng.sample((*_UNSIDED, *BILATERAL_NAMES), rng.choice((2, 3)))))]
+
+
+def _one(rng: Random) -> Piece:
+    if rng.random() < 0.45:
+        return Piece("union", (rng.choice((*_UNSIDED, *BILATERAL_NAMES)),))
+    return Piece(rng.choices(_SIDES[:3], (2, 1, 1))[0], (rng.choice(BILATERAL_NAMES),))
+
+
+def _two(rng: Random) -> tuple[Piece, Piece]:
+    if rng.random() < 0.3:
+        base = rng.choice(SIDED)
+        first, second = rng.choice(_ORDERS)
+        return Piece(first, (base,)), Piece(second, (base,))
+    first_piece = second_piece = _one(rng)
+    while second_piece.bases == first_piece.bases:
+        second_piece = _one(rng)
+    return first_piece, second_piece
+
+
+def _sentence(
+    template: Template,
+    lexicon: Lexicon,
+    rng: Random,
+    *,
+    pieces: Sequence[Piece] = (),
+    other: Sequence[Piece] = (),
+    bases: Sequence[str] = (),
+    measures: Sequence[str] = (),
+    base_measure: str = "volume",
+) -> str:
+    slots: dict[str, str | Callable[[], str]] = {
+        "m": lambda: rng.choice((base_measure.replace("_", " "), lexicon.phrase(base_measure, rng))),
+        "M": lambda: _conjunction([lexicon.phrase(measure, rng) for measure in measures], lexicon, rng),
+        "MS": lambda: _measure_phrase(lexicon, rng, pieces=pieces, slots=slots),
+        "between_must": lambda: lexicon.phrase("between", rng) or " over time",
+    }
+    if pieces:
+        slots |= _named(pieces, lexicon, rng, may_follow="S_suffix" in template.slots(), mark="S")
+        slots["Sp"] = lambda: name_structures(pieces, lexicon, rng, may_follow=False, plural=True).bare
+    if other:
+        slots |= _named(other, lexicon, rng, may_follow=False, mark="S2")
+    if bases:
+        slots |= _bilateral(bases, lexicon, rng)
+    return lexicon.fill(template, rng, slots)
+
+
+def _named(pieces: Sequence[Piece], lexicon: Lexicon, rng: Random, *, may_follow: bool, mark: str) -> dict[str, str]:
+    naming: Naming = name_structures(pieces, lexicon, rng, may_follow=may_follow)
+    return {
+        mark: naming.noun,
+        f"{mark}_bare": naming.bare,
+        f"{mark}_adj": naming.adjective,
+        f"{mark}_suffix": naming.suffix if may_follow else "",
+    }
+
+
+def _measure_phrase(
+    lexicon: Lexicon, rng: Random, *, pieces: Sequence[Piece], slots: dict[str, str | Callable[[], str]]
+) -> str:
+    template = rng.choice(lexicon.rules["measure_np"])
+    again = _named(pieces, lexicon, rng, may_follow="S_suffix" in template.slots(), mark="S")
+    return lexicon.fill(template, rng, slots | again)
+
+
+def _bilateral(bases: Sequence[str], lexicon: Lexicon, rng: Random) -> dict[str, str | Callable[[], str]]:
+    def words(*, plural: bool) -> str:
+        named = [lexicon.names[base] for base in bases]
+        chosen = [rng.choice(name.plurals if plural and name.plurals else name.nouns) for name in named]
+        return _conjunction(chosen, lexicon, rng)
+
+    return {
+        "B": lambda: words(plural=False),
+        "Bp": lambda: words(plural=True),
+        "B_the": lambda: rng.choice(("the ", "the ", "")) + words(plural=rng.random() < 0.25),
+        "Bp_the": lambda: rng.choice(("the ", "the two ", "both ", "")) + words(plural=True),
+        "B_adj": lambda: _conjunction([rng.choice(lexicon.names[base].adjectives) for base in bases], lexicon, rng),
+    }
+
+
+def _conjunction(words: Sequence[str], lexicon: Lexicon, rng: Random) -> str:
+    if len(words) == 1:
+        return words[0]
+    return ", ".join(words[:-1]) + lexicon.phrase("and", rng) + words[-1]

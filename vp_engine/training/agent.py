@@ -1,0 +1,245 @@
+"""The recipe of the language model: from generated prompts to a folder of weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import cast
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vp_engine.agent.language.generator import draw_example
+from vp_engine.agent.language.lexicon import Split
+from vp_engine.agent.model import TOKENIZER_FILE, AgentConfig, LanguageModel, save_model
+from vp_engine.agent.phi import structure_phi
+from vp_engine.agent.tokenizer import load_tokenizer, train_tokenizer
+from vp_engine.errors import ConfigError
+from vp_engine.training.agent_batches import IGNORED, Batch, Encoder, training_batches
+from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecipe:
+    """Everything that decides a training run, beside the data files.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps.
+    tokens_per_batch : int
+        Size of a batch, padding included.
+    learning_rate, warmup, weight_decay : float, int, float
+        AdamW with linear warm-up and cosine decay to a tenth.
+    phi_weight : float
+        Of the φ loss beside the cross-entropy of program tokens.
+    merge_dropout : float
+        Share of tokenizer merges left out at random, so that odd spellings are met in training.
+    average_decay : float
+        Of the running average of the weights, which is what is released.
+    hidden, layers, feedforward : int
+        Sizes of the model.
+    tokenizer_prompts : int
+        Prompts the tokenizer is trained on.
+    report_every : int
+        Steps between lines of the log, validation and checkpoints.
+    threads : int
+        Of torch.
+    """
+
+    steps: int = 3000
+    tokens_per_batch: int = 3072
+    learning_rate: float = 2e-3
+    warmup: int = 150
+    weight_decay: float = 0.05
+    phi_weight: float = 0.3
+    merge_dropout: float = 0.04
+    average_decay: float = 0.998
+    hidden: int = 192
+    layers: int = 4
+    feedforward: int = 512
+    tokenizer_prompts: int = 60_000
+    report_every: int = 100
+    threads: int = 1
+
+
+RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
+    {
+        "default": AgentRecipe(),
+        "smoke": AgentRecipe(steps=4, tokens_per_batch=512, hidden=32, layers=1, feedforward=64, tokenizer_prompts=500),
+    }
+)
+"""Named recipes of `vp train agent`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a batch cost: cross-entropy per program token, φ loss, share of dialogues without a wrong token."""
+
+    cross_entropy: Tensor
+    phi: Tensor
+    exact: float
+
+
+def train_agent(
+    out: Path,
+    *,
+    recipe: str = "default",
+    seed: int = 1,
+    steps: int | None = None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Train the language model from scratch, or go on where a run in the same folder stopped.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the weights (`config.json`, `tokenizer.json`, `model.safetensors`) and the checkpoint.
+    recipe : str
+        One of `RECIPES`.
+    seed : int
+        Of initial weights and of all examples; the same seed and thread count give the same weights.
+    steps : int, optional
+        Shorter or longer than the recipe says.
+    report : callable
+        Takes the lines of the log.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe does not exist.
+    """
+    if recipe not in RECIPES:
+        raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
+    chosen = replace(RECIPES[recipe], steps=steps) if steps is not None else RECIPES[recipe]
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(chosen.threads)
+    tokenizer = _tokenizer(out, chosen, seed)
+    torch.manual_seed(seed)
+    config = AgentConfig(
+        vocabulary=tokenizer.get_vocab_size(),
+        hidden=chosen.hidden,
+        layers=chosen.layers,
+        feedforward=chosen.feedforward,
+    )
+    model = LanguageModel(config)
+    optimizer = _optimizer(model, chosen)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
+    averaged = cast("LanguageModel", average.module)
+    done = 0
+    if (out / CHECKPOINT_FILE).exists():
+        load_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
+        done = int(next(iter(optimizer.state.values()))["step"])
+    held_out = [b for split in ("val", "test") for b in _held_out(Encoder(tokenizer), split, seed)]
+    if chosen.merge_dropout:
+        tokenizer = load_tokenizer(out / TOKENIZER_FILE)
+        tokenizer.model.dropout = chosen.merge_dropout
+    encoder = Encoder(tokenizer)
+    batches = training_batches(encoder, seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
+    started, seen = time.monotonic(), 0
+    model.train()
+    for step in range(done, chosen.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, chosen)
+        batch = next(batches)
+        losses = batch_losses(model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        (losses.cross_entropy + chosen.phi_weight * losses.phi).backward()  # type: ignore[no-untyped-call]  # torch
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(model)
+        seen += batch.ids_BT.numel()
+        if (step + 1) % chosen.report_every == 0 or step + 1 == chosen.steps:
+            rate = seen / (time.monotonic() - started)
+            report(_line(step + 1, losses, validate(averaged, held_out), rate))
+            save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
+            save_model(averaged, out)
+    return out
+
+
+def learning_rate(step: int, recipe: AgentRecipe) -> float:
+    """Linear warm-up, then a cosine down to a tenth."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.learning_rate * (0.55 + 0.45 * math.cos(math.pi * min(1.0, progress)))
+
+
+def batch_losses(model: LanguageModel, batch: Batch) -> Losses:
+    """Cross-entropy on program tokens, and distance of φ from the codes of the structures named."""
+    states_BTH = model.hidden_states(batch.ids_BT)
+    # the token at t + 1 is predicted at t
+    targets_BT = batch.targets_BT[:, 1:]
+    wanted_BT = targets_BT != IGNORED
+    logits_NV = model.llama.lm_head(states_BTH[:, :-1][wanted_BT])
+    phi_MD = model.phi(states_BTH[batch.mod_rows_M, batch.mod_columns_M])
+    targets_N = targets_BT[wanted_BT]
+    cross_entropy = F.cross_entropy(logits_NV, targets_N)
+    wrong_BT = torch.zeros_like(wanted_BT)
+    wrong_BT[wanted_BT] = logits_NV.argmax(-1) != targets_N
+    exact = 1.0 - wrong_BT.any(1).float().mean().item()
+    return Losses(cross_entropy, _phi_loss(phi_MD, batch.structures), exact)
+
+
+def _phi_loss(phi_MD: Tensor, structures: list[str]) -> Tensor:
+    rows = [(row, code) for row, name in enumerate(structures) if (code := structure_phi(name)) is not None]
+    if not rows:
+        return phi_MD.sum() * 0.0
+    got_MD = phi_MD[[row for row, _ in rows]]
+    want_MD = torch.from_numpy(np.stack([code for _, code in rows]))
+    return F.mse_loss(got_MD, want_MD) + (1.0 - F.cosine_similarity(got_MD, want_MD)).mean()
+
+
+def validate(model: LanguageModel, batches: list[tuple[Split, Batch]]) -> dict[str, float]:
+    """Share of held-out dialogues whose programs come out without a wrong token, by split."""
+    right: dict[str, list[float]] = {}
+    with torch.no_grad():
+        for split, batch in batches:
+            right.setdefault(split, []).append(batch_losses(model, batch).exact)
+    return {split: sum(values) / len(values) for split, values in right.items()}
+
+
+def _tokenizer(out: Path, recipe: AgentRecipe, seed: int) -> Tokenizer:
+    path = out / TOKENIZER_FILE
+    if not path.exists():
+        rng = Random(f"{seed} tokenizer")
+        prompts = (draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts))
+        path.write_text(train_tokenizer(prompts).to_str(pretty=False), encoding="utf-8")
+    return load_tokenizer(path)
+
+
+def _held_out(encoder: Encoder, split: Split, seed: int) -> list[tuple[Split, Batch]]:
+    rng = Random(f"{seed} {split}")
+    encoded = sorted((encoder.encode(draw_example(split, rng)) for _ in range(256)), key=lambda one: len(one.ids))
+    return [(split, encoder.batch(encoded[start : start + 32])) for start in range(0, len(encoded), 32)]
+
+
+def _optimizer(model: LanguageModel, recipe: AgentRecipe) -> torch.optim.AdamW:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+
+def _line(step: int, losses: Losses, right: Mapping[str, float], rate: float) -> str:
+    shares = "  ".join(f"{split} {share:.3f}" for split, share in right.items())
+    return (
+        f"step {step}  ce {losses.cross_entropy.item():.4f}  phi {losses.phi.item():.4f}  "
+        f"train {losses.exact:.3f}  {shares}  {rate:.0f} tokens/s"
+    )
