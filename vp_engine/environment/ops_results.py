@@ -48,7 +48,7 @@ def answer(context: Context, word: Word, about: Structure) -> None:
     _add(context, Text(word, target=about, session=sessions[0] if len(sessions) == 1 else None))
 
 
-def refuse(context: Context, reason: Reason) -> None:
+def refuse(reason: Reason) -> None:
     """Say that the prompt cannot be done, and why; nothing of this piece of code is kept.
 
     Parameters

@@ -12,21 +12,17 @@ __all__ = ["SessionInfo", "World"]
 
 
 class World(Protocol):
-    """Everything outside the program; `cohort` implements it on real scans, `phantom` on ellipsoids.
-
-    Attributes
-    ----------
-    sessions : tuple of SessionInfo
-        In time order, at least one.
-    structures : frozenset of str
-        Canonical names that the weights can delineate. A union need not be listed when all its parts are.
-    """
+    """Everything outside the program; `cohort` implements it on real scans, `phantom` on ellipsoids."""
 
     @property
-    def sessions(self) -> tuple[SessionInfo, ...]: ...
+    def sessions(self) -> tuple[SessionInfo, ...]:
+        """In time order, at least one."""
+        ...
 
     @property
-    def structures(self) -> frozenset[str]: ...
+    def structures(self) -> frozenset[str]:
+        """Canonical names that the weights can delineate; a union need not be listed when all its parts are."""
+        ...
 
     def image(self, session: SessionInfo, suffix: str) -> Image:
         """Load the best image with one of the suffixes in ``session.images``."""

@@ -28,7 +28,8 @@ def centroid_ras_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     counts = [np.count_nonzero(box, axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
     total = counts[0].sum()
     centre = np.array([(np.arange(len(count)) @ count) / total for count in counts])
-    return box_affine[:3, :3] @ centre + box_affine[:3, 3]
+    position_mm: np.ndarray = box_affine[:3, :3] @ centre + box_affine[:3, 3]
+    return position_mm
 
 
 def mean_intensity(image: np.ndarray, mask: np.ndarray) -> float:
@@ -109,7 +110,7 @@ def cropped(mask: np.ndarray, affine: np.ndarray, *, margin: int = 0) -> tuple[n
 def _inside(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if image.shape != mask.shape:
         raise ValueError(f"expected image and mask on one grid, got shapes {image.shape} and {mask.shape}")
-    values = image[mask.astype(bool, copy=False)].astype(np.float64)
+    values: np.ndarray = image[mask.astype(bool, copy=False)].astype(np.float64)
     if values.size == 0:
         raise UndefinedMeasure("the mask is empty", code="empty_mask")
     return values

@@ -1,0 +1,70 @@
+"""The reference of the program language, written from the registry; and what a program's results are called."""
+
+from __future__ import annotations
+
+from vp_engine.environment.omega import Environment
+from vp_engine.environment.ops import OPS
+from vp_engine.environment.values import Mask, Number
+from vp_engine.environment.vocabulary import PROGRAM_VARIABLES, REASONS, TEXT_TYPES
+
+NO_UNIT = "-"
+"""Unit of outputs that are no numbers."""
+
+_RULES = """\
+One statement a line: `NAME = EXPRESSION`, `OP(...)`, `if CONDITION:` with or without `else:`, and `for NAME in LIST:`.
+Ops take their arguments by position. A variable keeps its type. Conditions are comparisons (`<`, `<=`, `>`, `>=`, `==`,
+`!=`) joined by `and`, `or`, `not`; a written number in a comparison takes the unit of the other side.
+`+` and `-` need two numbers with one unit and give the measures `sum` and `difference`; `*` needs a factor without
+unit (`product`), `/` two equal units (`ratio`) or a divisor without unit (`quotient`); a written number is a factor
+without unit (`scaled`). Nothing else of Python is part of the language."""
+
+
+def reference() -> str:
+    """Return the whole language as Markdown: rules, variables, ops with their docstrings, and the closed word lists."""
+    parts = ["# The program language", _RULES, "## Variables that are always there"]
+    parts.append("\n".join(f"- `{name}`: {kind}" for name, kind in PROGRAM_VARIABLES.items()))
+    parts.append("## Ops")
+    for op in OPS.values():
+        parts += [f"### {op.name}", f"`{op.signature()}`", _as_markdown(op.doc)]
+    parts.append("## Words")
+    for name, words in TEXT_TYPES.items():
+        parts += [f"### {name}", ", ".join(f"`{word}`" for word in words)]
+    parts.append("## Reasons of refusal")
+    parts.append("\n".join(f"- `{code}`: {sentence}" for code, sentence in REASONS.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def outputs(environment: Environment) -> list[dict[str, str]]:
+    """Name what a prompt has produced, without the values.
+
+    Returns
+    -------
+    list of dict
+        ``target``, ``measure`` and ``unit`` of each result, in order, without duplicates. A saved mask whose
+        structure has no reported number is the measure ``segmentation``; an answer is ``answer``.
+    """
+    numbered = {row.target for row in environment.reported if isinstance(row, Number)}
+    found: dict[tuple[str, str, str], None] = {}
+    for result in environment.results:
+        match result:
+            case Number():
+                found[result.target, result.measure, result.unit] = None
+            case Mask() if result.structure not in numbered:
+                found[result.structure, "segmentation", NO_UNIT] = None
+            case Mask():
+                pass
+            case _:
+                found[result.target or NO_UNIT, "answer", NO_UNIT] = None
+    return [{"target": target, "measure": measure, "unit": unit} for target, measure, unit in found]
+
+
+def _as_markdown(doc: str) -> str:
+    """Numpydoc text with its section titles as bold lines."""
+    lines = doc.splitlines()
+    kept = []
+    for number, line in enumerate(lines):
+        following = lines[number + 1] if number + 1 < len(lines) else ""
+        if line and set(line) == {"-"}:
+            continue
+        kept.append(f"**{line}**\n" if line and following and set(following) == {"-"} else line)
+    return "\n".join(kept)
