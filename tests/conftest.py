@@ -1,5 +1,8 @@
 """Tiny files that many tests need: an image, and a BIDS dataset."""
 
+# nibabel is published with annotations for some of its functions only
+# mypy: disable-error-code="no-untyped-call,attr-defined"
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,8 @@
 """The intake gate: one row of the table of outcomes per test case, each file made here."""
 
+# nibabel is published with annotations for some of its functions only
+# mypy: disable-error-code="no-untyped-call,attr-defined"
+
 from __future__ import annotations
 
 import gzip
