@@ -1,0 +1,193 @@
+"""The report: says everything once, loads nothing, and hostile text stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from vp_engine.errors import TableError
+from vp_engine.report.html import Picture, write_report
+from vp_engine.stats.models import StatisticSpec, fit_statistics
+from vp_engine.tables.collect import collect
+from vp_engine.tables.parquet import read_table, rows_to_table, write_table
+from vp_engine.tables.schema import arrow_schema
+
+META = {"model_id": "default@abc"}
+HOSTILE = "\"><img src=x onerror=alert(1)><script>alert('$x^2$')</script>{{ 7 * 7 }}"
+SPEC = StatisticSpec("bygroup", {"prompt": ("vol",), "measure": ("volume",)}, "value ~ group + age")
+COVARIATES = pd.DataFrame(
+    {
+        "participant": [f"{n:02d}" for n in range(10)],
+        "group": ["control", HOSTILE] * 5,
+        "age": [str(20 + (7 * n) % 31) for n in range(10)],
+    }
+)
+
+
+def row_of(table: str, **values: Any) -> dict[str, Any]:
+    return dict.fromkeys(arrow_schema(table).names) | {"dataset": "demo", "session": "1"} | values
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Ten participants: two prompts, one of them refused; one participant without a record."""
+    plan, runs, numbers = [], [], []
+    for n in range(10):
+        who = f"{n:02d}"
+        for prompt, text in (("vol", HOSTILE), ("liver", "How large is the liver?")):
+            own = {"participant": who, "prompt_id": prompt, "prompt": text}
+            plan.append(row_of("plan", **own, scope="session", images=["T1w"], scans=[], shard=0))
+            refused = prompt == "liver"
+            outcome = {"status": "refused" if refused else "ok", "reason": f"no_target: {HOSTILE}" if refused else None}
+            if n != 9:
+                runs.append(row_of("runs", **own, **outcome, vp_engine_version="0.1.0"))
+            if n != 9 and not refused:
+                made = {"participant": who, "prompt_id": prompt, "model_id": "default@abc", "program_sha256": "0" * 64}
+                made |= {"record_id": who, "image": "T1w", "flags": ["fix_nan"] if n == 3 else []}
+                value = 3000.0 + 37 * ((n * n) % 7) - 200 * (n % 2)
+                volume = {"measure": "volume", "value": value, "unit": "mm3", "qc_score": 0.3 + n / 15}
+                numbers.append(row_of("measurements", **made, target="left_hippocampus", **volume))
+                numbers.append(row_of("measurements", **made, measure="answer", text="left"))
+    write_table(tmp_path / "plan.parquet", "plan", plan, metadata={})
+    planned = read_table(tmp_path / "plan.parquet", "plan")
+    for name, rows in (("runs", runs), ("measurements", numbers)):
+        files = []
+        for n in range(9):
+            path = tmp_path / "records" / "demo" / f"sub-{n:02d}" / f"{name}.parquet"
+            write_table(path, name, [row for row in rows if row["participant"] == f"{n:02d}"], metadata=META)
+            files.append(path)
+        collect({"demo": files}, name, tmp_path / "tables", META, plan=planned)
+    frame = fit_statistics(
+        read_table(tmp_path / "tables" / "measurements", "measurements").to_pandas(), COVARIATES, SPEC
+    )
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    write_table(tmp_path / "tables" / "statistics" / "part-0.parquet", "statistics", table, metadata=META)
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(results: Path, **options: Any) -> tuple[Page, str]:
+    text = write_report(results, statistics=[SPEC], covariates=COVARIATES, **options).read_text(encoding="utf-8")
+    return Page(text), text
+
+
+def test_it_says_what_happened(results: Path) -> None:
+    page, _ = page_of(results, limits="Not for children.\n\nNot for post-mortem scans.")
+    words = " ".join(page.text.split())
+    for expected in (
+        "2 prompts on 10 participants of demo: 9 of 20 answered.",
+        "How large is the liver?",
+        "no_record: planned, but no result was recorded",
+        "left hippocampus",
+        "fix_nan",
+        "Least certain delineations",
+        "3 measurements with a qc_score below 0.5",
+        "default@abc",
+        "ordinary least squares",
+        "Not for children.",
+        "Not for post-mortem scans.",
+        "Research software. Not a medical device.",
+    ):
+        assert expected in words, expected
+
+
+def test_hostile_text_stays_text(results: Path) -> None:
+    page, text = page_of(results)
+    assert HOSTILE in page.text
+    assert "<script" not in text
+    assert not any(name.startswith("on") or name == "style" for _, attributes in page.tags for name in attributes)
+    assert all(a["src"].startswith("data:image/") for tag, a in page.tags if tag == "img" and a["src"])
+
+
+def test_it_can_load_nothing(results: Path) -> None:
+    page, text = page_of(results)
+    (policy,) = (a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    assert "http:" not in re.sub(r"data:[^\"]*", "", text)
+    assert "https:" not in re.sub(r"data:[^\"]*", "", text)
+    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "link", "base", "form"}
+
+
+def test_it_can_be_read_by_everyone(results: Path) -> None:
+    page, text = page_of(results)
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
+    targets = {a["href"].removeprefix("#") for tag, a in page.tags if tag == "a" and a["href"]}
+    assert targets <= {a["id"] for _, a in page.tags if a.get("id")}
+    assert ("html", {"lang": "en"}) in page.tags
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_the_same_tables_give_the_same_bytes(results: Path) -> None:
+    first = write_report(results, statistics=[SPEC], covariates=COVARIATES).read_bytes()
+    figures = {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
+    assert first == write_report(results, statistics=[SPEC], covariates=COVARIATES).read_bytes()
+    assert figures == {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
+    stems = ("bygroup_volume_effects", "bygroup_volume_values")
+    assert sorted(figures) == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
+
+
+def test_without_statistics_and_numbers(results: Path) -> None:
+    (results / "tables" / "statistics" / "part-0.parquet").unlink()
+    (results / "tables" / "statistics").rmdir()
+    empty = rows_to_table("measurements", [], where="test")
+    write_table(
+        results / "tables" / "measurements" / "dataset=demo" / "part-0.parquet", "measurements", empty, metadata=META
+    )
+    words = write_report(results).read_text(encoding="utf-8")
+    assert "No statistics are configured" in words
+    assert "No numbers were measured." in words
+
+
+def test_a_model_that_was_not_fitted_is_shown_with_its_reason(results: Path) -> None:
+    path = results / "tables" / "statistics" / "part-0.parquet"
+    rows = read_table(results / "tables" / "measurements", "measurements").to_pandas()
+    frame = fit_statistics(rows, COVARIATES.assign(group="control"), SPEC)
+    write_table(path, "statistics", pa.Table.from_pandas(frame, preserve_index=False), metadata=META)
+    words = write_report(results).read_text(encoding="utf-8")
+    assert "not fitted: group is control for every participant" in words
+
+
+def test_a_missing_table_is_an_error_that_names_it(results: Path) -> None:
+    (results / "plan.parquet").unlink()
+    with pytest.raises(TableError, match=r"plan\.parquet"):
+        write_report(results)
+
+
+def test_only_pictures_are_embedded(results: Path) -> None:
+    path = results / "secret.png"
+    path.write_bytes(b"root:x:0:0")
+    with pytest.raises(ValueError, match="expected a PNG"):
+        write_report(results, pictures=[Picture(path, "sub-01")])
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    page = Page(write_report(results, pictures=[Picture(path, HOSTILE)] * 30).read_text(encoding="utf-8"))
+    assert "The first 24 of 30 pictures." in page.text
+    assert HOSTILE in page.text
