@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from vp_engine.errors import TableError
-from vp_engine.report.html import Picture, write_report
+from vp_engine.report.html import Picture, ReportExtras, write_report
 from vp_engine.stats.models import StatisticSpec, fit_statistics
 from vp_engine.tables.collect import collect
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
@@ -50,7 +50,12 @@ def results(tmp_path: Path) -> Path:
             if n != 9:
                 runs.append(row_of("runs", **own, **outcome, vp_engine_version="0.1.0"))
             if n != 9 and not refused:
-                made = {"participant": who, "prompt_id": prompt, "model_id": "default@abc", "program_sha256": "0" * 64}
+                made: dict[str, Any] = {
+                    "participant": who,
+                    "prompt_id": prompt,
+                    "model_id": "default@abc",
+                    "program_sha256": "0" * 64,
+                }
                 made |= {"record_id": who, "image": "T1w", "flags": ["fix_nan"] if n == 3 else []}
                 value = 3000.0 + 37 * ((n * n) % 7) - 200 * (n % 2)
                 volume = {"measure": "volume", "value": value, "unit": "mm3", "qc_score": 0.3 + n / 15}
@@ -90,7 +95,7 @@ class Page(HTMLParser):
 
 
 def page_of(results: Path, **options: Any) -> tuple[Page, str]:
-    text = write_report(results, statistics=[SPEC], covariates=COVARIATES, **options).read_text(encoding="utf-8")
+    text = write_report(results, extras=ReportExtras((SPEC,), COVARIATES, **options)).read_text(encoding="utf-8")
     return Page(text), text
 
 
@@ -147,9 +152,9 @@ def test_it_can_be_read_by_everyone(results: Path) -> None:
 
 
 def test_the_same_tables_give_the_same_bytes(results: Path) -> None:
-    first = write_report(results, statistics=[SPEC], covariates=COVARIATES).read_bytes()
+    first = write_report(results, extras=ReportExtras((SPEC,), COVARIATES)).read_bytes()
     figures = {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
-    assert first == write_report(results, statistics=[SPEC], covariates=COVARIATES).read_bytes()
+    assert first == write_report(results, extras=ReportExtras((SPEC,), COVARIATES)).read_bytes()
     assert figures == {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
     stems = ("bygroup_volume_effects", "bygroup_volume_values")
     assert sorted(figures) == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
@@ -186,8 +191,9 @@ def test_only_pictures_are_embedded(results: Path) -> None:
     path = results / "secret.png"
     path.write_bytes(b"root:x:0:0")
     with pytest.raises(ValueError, match="expected a PNG"):
-        write_report(results, pictures=[Picture(path, "sub-01")])
+        write_report(results, extras=ReportExtras(pictures=(Picture(path, "sub-01"),)))
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    page = Page(write_report(results, pictures=[Picture(path, HOSTILE)] * 30).read_text(encoding="utf-8"))
+    extras = ReportExtras(pictures=(Picture(path, HOSTILE),) * 30)
+    page = Page(write_report(results, extras=extras).read_text(encoding="utf-8"))
     assert "The first 24 of 30 pictures." in page.text
     assert HOSTILE in page.text

@@ -21,8 +21,8 @@ def picture_of(image: np.ndarray, labels: np.ndarray, spacing_mm: tuple[float, f
 
 def ball(shape: tuple[int, int, int], spacing: tuple[float, float, float], radius: float) -> np.ndarray:
     grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij"), axis=-1) * spacing
-    inside: np.ndarray = np.linalg.norm(grid, axis=-1) < radius
-    return inside
+    distance: np.ndarray = np.linalg.norm(grid, axis=-1)
+    return distance < radius
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:
@@ -83,11 +83,11 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 def test_a_real_scan() -> None:
     if not (SHARED / "anatomy").is_dir():
         pytest.skip("the shared data are not on this machine")
-    import nibabel as nib
+    from vp_engine.volumes.geometry import to_canonical
+    from vp_engine.volumes.nifti import read_image, read_labels
 
-    scan, labels = (
-        nib.as_closest_canonical(nib.load(SHARED / "anatomy" / f"stripped_T1w{part}.nii.gz")) for part in ("", "_aseg")
-    )
-    data, numbers = np.asarray(scan.dataobj, dtype=np.float32), np.asarray(labels.dataobj).astype(np.int32)
-    picture = picture_of(data, np.where(np.isin(numbers, (17, 53)), numbers, 0), (1.0, 1.0, 1.0))
+    scan, _ = to_canonical(read_image(SHARED / "anatomy" / "stripped_T1w.nii.gz"))
+    labels, _ = to_canonical(read_labels(SHARED / "anatomy" / "stripped_T1w_aseg.nii.gz"))
+    hippocampi = np.where(np.isin(labels.data, (17, 53)), labels.data, 0)
+    picture = picture_of(scan.data, hippocampi, (1.0, 1.0, 1.0))
     assert 200 < coloured(picture).sum() < 20_000

@@ -40,7 +40,7 @@ def run_row(participant: str, **changes: Any) -> dict[str, Any]:
 
 
 def plan_of(participants: list[str], dataset: str = "demo") -> pa.Table:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "dataset": dataset,
             "participant": participant,

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from vp_engine.errors import TableError
-from vp_engine.tables import publish
 from vp_engine.tables.parquet import read_metadata, read_table, write_table
 from vp_engine.tables.schema import arrow_schema
 
@@ -159,7 +158,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     if step == "fsync":
-        monkeypatch.setattr(publish.os, "fsync", fail)
+        monkeypatch.setattr("vp_engine.tables.publish.os.fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="No space left"):

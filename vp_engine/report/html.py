@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +55,29 @@ class Picture:
     caption: str
 
 
-def write_report(
-    results_dir: Path,
-    *,
-    statistics: Sequence[StatisticSpec] = (),
-    covariates: pd.DataFrame | None = None,
-    pictures: Sequence[Picture] = (),
-    limits: str = "",
-) -> Path:
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportExtras:
+    """What the report shows beyond the tables.
+
+    Attributes
+    ----------
+    statistics : tuple of StatisticSpec
+        As configured; the first gets a figure of its values.
+    covariates : DataFrame, optional
+        As `fit_statistics` had them; without them there is no figure of values.
+    pictures : tuple of Picture
+        Delineations to look at; the first 24 are shown.
+    limits : str
+        What the weights cannot do, from their model card; empty lines separate paragraphs.
+    """
+
+    statistics: tuple[StatisticSpec, ...] = ()
+    covariates: pd.DataFrame | None = None
+    pictures: tuple[Picture, ...] = ()
+    limits: str = ""
+
+
+def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Path:
     """Write figures and ``report.html`` from the tables of a run.
 
     The same tables give the same bytes. All text from the tables is escaped, and the page can load nothing.
@@ -72,14 +86,8 @@ def write_report(
     ----------
     results_dir : Path
         Output folder with ``plan.parquet`` and ``tables/``; ``figures/`` and ``report.html`` are written there.
-    statistics : sequence of StatisticSpec
-        As configured; the first gets a figure of its values.
-    covariates : DataFrame, optional
-        As `fit_statistics` had them; without them there is no figure of values.
-    pictures : sequence of Picture
-        Delineations to look at; the first 24 are shown.
-    limits : str
-        What the weights cannot do, from their model card; empty lines separate paragraphs.
+    extras : ReportExtras, optional
+        Figures, pictures and text that are not in the tables.
 
     Returns
     -------
@@ -95,23 +103,24 @@ def write_report(
     ValueError
         If a picture is no PNG or too large.
     """
+    extras = extras or ReportExtras()
     tables = results_dir / "tables"
     plan = read_table(results_dir / "plan.parquet", "plan", columns=_PLANNED)
     runs = read_table(tables / "runs", "runs", columns=_RUN)
     measurements = read_table(tables / "measurements", "measurements", columns=_MEASURED)
     found = _statistics_table(tables)
     values = None
-    if statistics and covariates is not None:
-        values = _values_figure(measurements, covariates, statistics[0], results_dir / "figures")
+    if extras.statistics and extras.covariates is not None:
+        values = _values_figure(measurements, extras.covariates, extras.statistics[0], results_dir / "figures")
     content = {
         "title": "Cohort report",
         **_asked(plan, runs),
         "statistics": [_statistic(rows, measurements, results_dir / "figures", values) for rows in found],
         **_measured(measurements),
-        "pictures": [_embedded_picture(picture) for picture in pictures[:MAX_PICTURES]],
-        "pictures_left": max(0, len(pictures) - MAX_PICTURES),
+        "pictures": [_embedded_picture(picture) for picture in extras.pictures[:MAX_PICTURES]],
+        "pictures_left": max(0, len(extras.pictures) - MAX_PICTURES),
         "versions": _versions(runs, measurements),
-        "limits": [part.strip() for part in limits.split("\n\n") if part.strip()],
+        "limits": [part.strip() for part in extras.limits.split("\n\n") if part.strip()],
     }
     path = results_dir / "report.html"
     with publishing(path) as file:
