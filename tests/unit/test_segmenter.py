@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vp_engine.anatomy import PARTS
-from vp_engine.cohort.segmenter import NetworkSegmenter
+from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.vision.network import Features, VisionConfig, VisionNetwork
 from vp_engine.volumes.volume import Volume
 

@@ -28,7 +28,7 @@ class SynthesisRanges:
     spacing_mm: tuple[float, float] = (1.5, 2.6)
     thick_slices: float = 0.25
     thickness_mm: tuple[float, float] = (3.0, 6.0)
-    prior_contrast: float = 0.6
+    prior_contrast: float = 0.7
     skull_strip: float = 0.5
     bias_log_std: float = 0.35
     noise_std: float = 0.06

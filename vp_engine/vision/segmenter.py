@@ -1,4 +1,4 @@
-"""The vision network behind the cohort: from a scan on its own grid to probabilities on that same grid."""
+"""From a scan on its own grid to probabilities on that same grid."""
 
 from __future__ import annotations
 
