@@ -58,7 +58,6 @@ PROGRAM_TERMINALS: tuple[str, ...] = (
 TERMINALS: tuple[str, ...] = (*CONTEXT_TERMINALS, *PROGRAM_TERMINALS)
 
 
-
 def constant(kind: str, word: str) -> str:
     """Terminal of a text argument.
 

@@ -93,8 +93,5 @@ def context_terminals(images: Sequence[str], sessions: int, scope: str) -> list[
     return ["begin", f"scope:{scope}", f"sessions:{min(sessions, MAX_SESSIONS)}", *known, "prompt"]
 
 
-
 def _spelling(terminal: str) -> str:
     return f"<{terminal}>"
-
-

@@ -153,6 +153,7 @@ def train_agent(
     encoder = Encoder(tokenizer)
     batches = training_batches(encoder, seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
     started, seen = time.monotonic(), 0
+    recent: list[tuple[float, float, float]] = []
     model.train()
     for step in range(done, chosen.steps):
         for group in optimizer.param_groups:
@@ -165,9 +166,11 @@ def train_agent(
         optimizer.step()
         average.update_parameters(model)
         seen += batch.ids_BT.numel()
+        recent.append((losses.cross_entropy.item(), losses.phi.item(), losses.exact))
         if (step + 1) % chosen.report_every == 0 or step + 1 == chosen.steps:
             rate = seen / (time.monotonic() - started)
-            report(_line(step + 1, losses, validate(averaged, held_out), rate))
+            report(_line(step + 1, np.mean(recent, axis=0), validate(averaged, held_out), rate))
+            recent.clear()
             save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
             save_model(averaged, out)
     return out
@@ -237,9 +240,10 @@ def _optimizer(model: LanguageModel, recipe: AgentRecipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
 
 
-def _line(step: int, losses: Losses, right: Mapping[str, float], rate: float) -> str:
+def _line(step: int, recent: np.ndarray, right: Mapping[str, float], rate: float) -> str:
+    cross_entropy, phi, exact = recent
     shares = "  ".join(f"{split} {share:.3f}" for split, share in right.items())
     return (
-        f"step {step}  ce {losses.cross_entropy.item():.4f}  phi {losses.phi.item():.4f}  "
-        f"train {losses.exact:.3f}  {shares}  {rate:.0f} tokens/s"
+        f"step {step}  cross-entropy {cross_entropy:.4f}  phi {phi:.4f}  right: train {exact:.3f}  {shares}  "
+        f"{rate:.0f} tokens/s"
     )

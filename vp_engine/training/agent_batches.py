@@ -107,7 +107,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Batches without end; from the same seed and step on always the same ones.
 
-    Examples of one pool are sorted by length, so that little is padding, and the batches of a pool are shuffled.
+    Examples of one pool are sorted by length, so that little is padding, cut into batches with about the same
+    number of tokens, and these are shuffled.
 
     Parameters
     ----------
@@ -116,28 +117,31 @@ def training_batches(
     seed : int
         Of the whole training.
     first_step : int
-        Number of batches already used, for resuming; the pool they came from is drawn again.
+        Number of batches already used, for resuming.
     tokens_per_batch : int
-        Rows times length of a batch at most.
+        Rows times length of a batch, about.
     split : str
         Language to draw from.
     """
-    pool_number = done = 0
+    step = first_step
     while True:
-        rng = Random(f"{seed} {pool_number}")
-        encoded = [encoder.encode(draw_example(split, rng)) for _ in range(_POOL)]
+        pool, offset = divmod(step, _BATCHES_PER_POOL)
+        rng = Random(f"{seed} {pool}")
+        encoded: list[Encoded] = []
+        tokens = 0
+        while tokens < _BATCHES_PER_POOL * tokens_per_batch:
+            encoded.append(encoder.encode(draw_example(split, rng)))
+            tokens += len(encoded[-1].ids)
         encoded.sort(key=lambda one: len(one.ids))
-        rows: list[list[Encoded]] = [[]]
+        rows: list[list[Encoded]] = [[] for _ in range(_BATCHES_PER_POOL)]
+        before = 0
         for one in encoded:
-            if rows[-1] and (len(rows[-1]) + 1) * len(one.ids) > tokens_per_batch:
-                rows.append([])
-            rows[-1].append(one)
+            rows[min(before * _BATCHES_PER_POOL // tokens, _BATCHES_PER_POOL - 1)].append(one)
+            before += len(one.ids)
         rng.shuffle(rows)
-        for row in rows:
-            if done >= first_step:
-                yield encoder.batch(row)
-            done += 1
-        pool_number += 1
+        for row in rows[offset:]:
+            yield encoder.batch(row)
+        step += _BATCHES_PER_POOL - offset
 
 
-_POOL = 2048
+_BATCHES_PER_POOL = 32

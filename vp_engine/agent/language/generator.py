@@ -30,6 +30,7 @@ from vp_engine.agent.language.requests import (
     draw_change,
     draw_distance,
     draw_everything,
+    draw_list,
     draw_measure,
     draw_question,
     draw_ratio,
@@ -128,23 +129,16 @@ def _refused(words: Lexicon, rng: Random) -> tuple[str, tuple[tuple[str, ...], .
     return prompt, (tuple(refusal(reason)),)
 
 
-def _request(
-    words: Lexicon, rng: Random, scope: str
-) -> tuple[str, tuple[tuple[str, ...], ...], tuple[str, ...]]:
-    number = rng.choices((1, 2, 3), (82, 15, 3))[0]
-    drawn: list[Drawn] = []
-    for _ in range(number):
-        clause, sentence = rng.choices(_DRAWS, _DRAW_WEIGHTS)[0](words, rng)
-        if number > 1 and not _fits(clause, [kept for kept, _ in drawn]):
-            continue
-        drawn.append((clause, sentence))
-    clauses = [clause for clause, _ in drawn]
+def _request(words: Lexicon, rng: Random, scope: str) -> tuple[str, tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    clauses, sentence = _clauses(words, rng)
     where, place = _where(clauses, words, rng, scope)
-    sentence = drawn[0][1]
-    for _, following in drawn[1:]:
-        sentence += words.phrase("then", rng) + following
     if place and rng.random() < 0.25:
-        sentence = (words.phrase("contrast_front", rng, {"c": place[0]}) if place[0] else "") + sentence + place[1]
+        front = words.phrase("contrast_front", rng, {"c": place[0]}) if place[0] else ""
+        when = place[1].strip(" ,()")
+        if when and rng.random() < 0.5:
+            sentence = f"{front}{when}, {sentence}" if rng.random() < 0.5 else f"{when}, {front}{sentence}"
+        else:
+            sentence = front + sentence + place[1]
     elif place:
         marks = [words.phrase("contrast", rng, {"c": place[0]}) if place[0] else "", place[1]]
         rng.shuffle(marks)
@@ -158,6 +152,21 @@ def _request(
     return prompt, (*steps, tuple(second_step(question, found))), (found,)
 
 
+def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
+    if rng.random() < 0.06:
+        return draw_list(words, rng)
+    number = rng.choices((1, 2, 3), (84, 13, 3))[0]
+    drawn: list[Drawn] = []
+    for _ in range(number):
+        clause, sentence = rng.choices(_DRAWS, _DRAW_WEIGHTS)[0](words, rng)
+        if _fits(clause, [kept for kept, _ in drawn]):
+            drawn.append((clause, sentence))
+    text = drawn[0][1]
+    for _, following in drawn[1:]:
+        text += words.phrase("then", rng) + following
+    return [clause for clause, _ in drawn], text
+
+
 def _fits(clause: Clause, others: Sequence[Clause]) -> bool:
     """Whether the rows of a clause stay apart from those of the others."""
     if isinstance(clause, Question):
@@ -165,13 +174,13 @@ def _fits(clause: Clause, others: Sequence[Clause]) -> bool:
     if isinstance(clause, Measure | Distance):
         return True
     if isinstance(clause, Change):
-        return not any(isinstance(other, Change) and other.op.split("_")[0] == clause.op.split("_")[0] for other in others)
+        return not any(
+            isinstance(other, Change) and other.op.split("_")[0] == clause.op.split("_")[0] for other in others
+        )
     return not any(type(other) is type(clause) for other in others)
 
 
-def _where(
-    clauses: Sequence[Clause], words: Lexicon, rng: Random, scope: str
-) -> tuple[Where, tuple[str, str] | None]:
+def _where(clauses: Sequence[Clause], words: Lexicon, rng: Random, scope: str) -> tuple[Where, tuple[str, str] | None]:
     """Images and sessions a request names, and the words for them (contrast, session phrase)."""
     measured = {m for clause in clauses if isinstance(clause, Measure | Everything) for m in clause.measures}
     longitudinal = any(
@@ -188,7 +197,9 @@ def _where(
     time: Time = "current"
     when = ""
     if not longitudinal and rng.random() < 0.14:
-        options: tuple[Time, ...] = ("first", "last", "each")
+        options: tuple[Time, ...] = (
+            ("first", "last", "each", "ends") if len(contrasts) < 2 else ("first", "last", "each")
+        )
         if any(isinstance(clause, Question) for clause in clauses):
             options = ("first", "last")
         time = rng.choice(options)

@@ -10,7 +10,7 @@ from vp_engine.agent.terminals import END, MOD, STOP, constant
 from vp_engine.anatomy import STRUCTURES, sides_of
 from vp_engine.environment.ops import OPS
 
-Time = Literal["current", "first", "last", "each"]
+Time = Literal["current", "first", "last", "each", "ends"]
 CENTROID = ("centroid_x", "centroid_y", "centroid_z")
 
 
@@ -23,7 +23,7 @@ class Where:
     contrasts : tuple of str
         Suffixes the prompt names; empty for the session's best image.
     time : str
-        Session the prompt names; ``current`` when it names none.
+        Session the prompt names; ``current`` when it names none, ``ends`` for the first and the last.
     scope : str
         ``session`` or ``participant``: whether the prompt sees one session or all together.
     """
@@ -191,6 +191,10 @@ def _image(where: Where, session: str, contrast: int = 0) -> list[str]:
 
 
 def _plain(clauses: Sequence[Plain], where: Where) -> list[str]:
+    if where.time == "ends":
+        halves = (("before", "var:first"), ("after", "var:last"))
+        shown = [([f"set:{name}", *_image(where, session)], f"var:{name}") for name, session in halves]
+        return [t for head, image in shown for t in (*head, *(u for c in clauses for u in _statements(c, image)))]
     looped = _looped(where)
     terminals = ["for:s", "var:sessions"] if looped else []
     for index, variable in enumerate(("img", "img2")[: max(1, len(where.contrasts))]):
@@ -211,9 +215,7 @@ def _statements(clause: Plain, image: str) -> list[str]:
                     terminals += ["op:report", *_measured(measure, image, target)]
         case Asymmetry(bases, measure):
             for base in bases:
-                left, right = (
-                    ("left_hemisphere", "right_hemisphere") if base == "hemisphere" else sides_of(base)
-                )
+                left, right = ("left_hemisphere", "right_hemisphere") if base == "hemisphere" else sides_of(base)
                 pair = [*_measured(measure, image, left), *_measured(measure, image, right)]
                 terminals += ["op:report", "op:asymmetry", *pair]
         case Ratio(targets, denominator):

@@ -88,19 +88,20 @@ def name_structures(
         each = prefix and len(piece.bases) > 1 and piece.side in ("left", "right") and rng.random() < 0.25
         words = [_noun(base, lexicon, rng, plural=many) for base in piece.bases]
         article = rng.random() < 0.55
+        determiner = lexicon.phrase("determiner", rng)
         listed = [
-            _with_prefix(prefix if index == 0 or each else "", word, base, rng, article=article and index == 0)
+            _with_prefix(prefix if index == 0 or each else "", word, base, determiner if article and index == 0 else "")
             for index, (word, base) in enumerate(zip(words, piece.bases, strict=True))
         ]
         bare = [
-            _with_prefix(prefix if index == 0 or each else "", word, base, rng, article=False)
+            _with_prefix(prefix if index == 0 or each else "", word, base, "")
             for index, (word, base) in enumerate(zip(words, piece.bases, strict=True))
         ]
         shown = _joined(listed, lexicon, rng) + after
         nouns.append(shown)
         bares.append(_joined(bare, lexicon, rng) + after)
         spoken = [rng.choice(lexicon.names[base].adjectives) for base in piece.bases]
-        if after and not may_follow:
+        if after and (not may_follow or len(pieces) > 1):
             prefix = _prefix(piece.side, lexicon, rng)
             after = ""
         if prefix in ("both ", "the two "):
@@ -128,12 +129,15 @@ def _side_words(piece: Piece, lexicon: Lexicon, rng: Random, *, alone: bool) -> 
         return "", ""
     if piece.side == "union" and (len(piece.bases) > 1 or not alone):
         return "", ""
-    follows = alone and rng.random() < (0.25 if piece.side == "union" else 0.45)
+    may_follow = alone or (len(piece.bases) == 1 and piece.side in ("left", "right"))
+    follows = may_follow and rng.random() < (0.25 if piece.side == "union" else 0.45)
     if not follows:
         return _prefix(piece.side, lexicon, rng), ""
     if piece.side in ("left", "right"):
         return "", lexicon.phrase("side_suffix", rng, {"side": piece.side, "l": piece.side[0]})
-    return "", lexicon.phrase("both_suffix" if piece.side == "both" else "union_suffix", rng)
+    if piece.side == "both":
+        return rng.choice(("", "", "", "both ", "the two ")), lexicon.phrase("both_suffix", rng)
+    return "", lexicon.phrase("union_suffix", rng)
 
 
 def _is_plural(piece: Piece, prefix: str, rng: Random) -> bool:
@@ -149,10 +153,10 @@ def _noun(base: str, lexicon: Lexicon, rng: Random, *, plural: bool) -> str:
     return rng.choice(words.plurals if plural and words.plurals else words.nouns)
 
 
-def _with_prefix(prefix: str, word: str, base: str, rng: Random, *, article: bool) -> str:
+def _with_prefix(prefix: str, word: str, base: str, determiner: str) -> str:
     prefix = prefix if base in SIDED else ""
     determined = prefix.startswith(("each", "every", "both", "the "))
-    return ("the " if article and not determined else "") + prefix + word
+    return ("" if determined else determiner) + prefix + word
 
 
 def _joined(words: Sequence[str], lexicon: Lexicon, rng: Random) -> str:

@@ -9,7 +9,7 @@ _NEIGHBOURS = {
     "k": "jl", "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "wa", "r": "et", "s": "ad", "t": "ry",
     "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "xa",
 }  # fmt: skip
-_SHORTEST_TO_MISSPELL = 5
+_SHORTEST_TO_MISSPELL = 4
 
 
 def add_noise(text: str, rng: Random) -> str:

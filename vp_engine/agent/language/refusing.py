@@ -21,7 +21,29 @@ _REASON_WEIGHTS = {
 _COMPOSITES = tuple(name for name, s in STRUCTURES.items() if s.side == "none" and name != "csf")
 _NAMED = tuple(name for name, s in STRUCTURES.items() if s.side in ("both", "none") and name != "intracranial_volume")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_STARTS = ("b", "br", "c", "cl", "d", "f", "fl", "g", "gr", "l", "m", "n", "p", "pr", "r", "s", "st", "t", "tr", "v", "z")
+_STARTS = (
+    "b",
+    "br",
+    "c",
+    "cl",
+    "d",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "z",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "ia", "y")
 _ENDINGS = ("us", "um", "a", "is", "ar nucleus", "al gyrus", "al cortex", "al nucleus", "ine area", "al sulcus", "ium",
             "oid body", "ata", "ine tract", "al lobule", "ans", "ex", "ula")  # fmt: skip

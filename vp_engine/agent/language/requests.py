@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from vp_engine.agent.language.grammar import Template
+from vp_engine.agent.language.grammar import Template, parse_template
 from vp_engine.agent.language.lexicon import Lexicon
 from vp_engine.agent.language.meaning import (
     Asymmetry,
@@ -39,6 +39,15 @@ MEASURES: tuple[str, ...] = (
 _MEASURE_WEIGHTS = (40, 12, 10, 5, 5, 6, 5, 4, 6, 4, 1, 1, 1)
 CHANGING: tuple[str, ...] = ("volume", "surface_area", "mean_thickness", "mean_intensity", "max_diameter", "count")
 _CHANGING_WEIGHTS = (75, 7, 7, 5, 3, 3)
+_COMPARED = (
+    "volume",
+    "surface_area",
+    "mean_thickness",
+    "mean_intensity",
+    "median_intensity",
+    "max_diameter",
+    "sphericity",
+)
 UNITS = {"volume": "unit", "surface_area": "unit_area", "max_diameter": "unit_length", "mean_thickness": "unit_length"}
 
 PATHOLOGY: tuple[str, ...] = tuple(name for name, s in STRUCTURES.items() if s.kind == "pathology")
@@ -50,6 +59,7 @@ _ORDERS: tuple[tuple[Side, Side], ...] = (("left", "right"), ("right", "left"))
 _SIDE_WEIGHTS = (42, 13, 13, 32)
 
 Drawn = tuple[Clause, str]
+_BARE = parse_template("{MS}")
 
 
 def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -73,6 +83,19 @@ def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     if single in UNITS and rng.random() < 0.12:
         text += lexicon.phrase(UNITS[single], rng)
     return Measure(targets_of(pieces), measures), text
+
+
+def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
+    """Several measures, each of structures of its own, in one enumeration."""
+    clauses: list[Clause] = []
+    phrases: list[str] = []
+    for _ in range(rng.choice((2, 2, 3))):
+        measures = (rng.choices(MEASURES, _MEASURE_WEIGHTS)[0],)
+        pieces = _pieces(rng)[:1]
+        clauses.append(Measure(targets_of(pieces), measures))
+        phrases.append(_sentence(_BARE, lexicon, rng, pieces=pieces, measures=measures))
+    text = _conjunction(phrases, lexicon, rng)
+    return clauses, (f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text)
 
 
 def draw_show(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -123,6 +146,11 @@ def draw_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
 
 def draw_distance(lexicon: Lexicon, rng: Random) -> Drawn:
     """Distance between two structures."""
+    sides = lexicon.sentences["distance_sides"]
+    if sides and rng.random() < 0.2:
+        base = rng.choice(SIDED)
+        text = _sentence(rng.choice(sides), lexicon, rng, bases=(base,))
+        return Distance(structure_of(base, "left"), structure_of(base, "right")), text
     first, second = _two(rng)
     template = rng.choice(lexicon.sentences["distance"])
     text = _sentence(template, lexicon, rng, pieces=[first], other=[second])
@@ -164,32 +192,43 @@ def draw_change(lexicon: Lexicon, rng: Random) -> Drawn:
 def draw_question(lexicon: Lexicon, rng: Random) -> Drawn:
     """A question answered in a word after the agent has read a comparison."""
     kind = rng.choices(("side", "which", "grew", "shrank"), (35, 25, 20, 20))[0]
-    smaller = rng.random() < 0.35
-    if kind == "side":
-        base = rng.choice(SIDED)
-        pair = structure_of(base, "left"), structure_of(base, "right")
-        sentences = lexicon.sentences["which_side"]
-        if smaller and lexicon.sentences["which_side_smaller"]:
-            pair, sentences = (pair[1], pair[0]), lexicon.sentences["which_side_smaller"]
-        text = _sentence(rng.choice(sentences), lexicon, rng, bases=(base,))
-        return Question("side", *pair, about="cerebrum" if base == "hemisphere" else base), text
-    if kind == "which":
-        first, second = _two(rng)
-        sentences = lexicon.sentences["is_larger"]
-        names = first.targets()[0], second.targets()[0]
-        about = names[0]
-        if smaller and lexicon.sentences["is_smaller"]:
-            names, sentences = (names[1], names[0]), lexicon.sentences["is_smaller"]
-        text = _sentence(rng.choice(sentences), lexicon, rng, pieces=[first], other=[second])
-        return Question("which", *names, about=about), text
-    pieces = [_one(rng)]
-    target = pieces[0].targets()[0]
+    if kind in ("side", "which"):
+        sentences, measure, smaller = _comparative(lexicon, rng, kind)
+        template = rng.choice(sentences)
+        if kind == "side":
+            base = rng.choice(SIDED)
+            pair = structure_of(base, "left"), structure_of(base, "right")
+            about = "cerebrum" if base == "hemisphere" else base
+            text = _sentence(template, lexicon, rng, bases=(base,), base_measure=measure)
+        else:
+            first, second = _two(rng)
+            pair = first.targets()[0], second.targets()[0]
+            about = pair[0]
+            text = _sentence(template, lexicon, rng, pieces=[first], other=[second], base_measure=measure)
+        pair = (pair[1], pair[0]) if smaller else pair
+        return Question("side" if kind == "side" else "which", *pair, about=about, measure=measure), text
+    piece = _one(rng)
+    target = piece.targets()[0]
     template = rng.choice(lexicon.sentences["did_grow" if kind == "grew" else "did_shrink"])
     measure = rng.choices(CHANGING, _CHANGING_WEIGHTS)[0] if "m" in template.slots() else "volume"
-    text = _sentence(template, lexicon, rng, pieces=pieces, base_measure=measure)
-    if kind == "grew":
-        return Question("grew", target, target, about=target, measure=measure), text
-    return Question("shrank", target, target, about=target, measure=measure), text
+    text = _sentence(template, lexicon, rng, pieces=[piece], base_measure=measure)
+    return Question("grew" if kind == "grew" else "shrank", target, target, about=target, measure=measure), text
+
+
+def _comparative(lexicon: Lexicon, rng: Random, kind: str) -> tuple[tuple[Template, ...], str, bool]:
+    """Sentences of a comparison, the measure compared, and whether the smaller one is asked for."""
+    plain, smaller, other, thicker = {
+        "side": ("which_side", "which_side_smaller", "which_side_of", "which_side_thicker"),
+        "which": ("is_larger", "is_smaller", "is_larger_of", "is_thicker"),
+    }[kind]
+    draw = rng.random()
+    if draw < 0.3 and lexicon.sentences[smaller]:
+        return lexicon.sentences[smaller], "volume", True
+    if draw > 0.85 and lexicon.sentences[other]:
+        return lexicon.sentences[other], rng.choice(_COMPARED), False
+    if draw > 0.8 and lexicon.sentences[thicker]:
+        return lexicon.sentences[thicker], "mean_thickness", False
+    return lexicon.sentences[plain], "volume", False
 
 
 def _measures(rng: Random) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Suites that say how good the parts are, with confidence intervals."""
