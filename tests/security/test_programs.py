@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from vp_engine.environment.budgets import Budget, Limits
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
+from vp_engine.environment.registry import Context
 from vp_engine.environment.syntax import ALLOWED_NODES, MAX_CHARACTERS, parse
 from vp_engine.environment.validator import check
+from vp_engine.environment.walker import Run, run_block
 
 GOOD = """\
 t1 = scan(current)
@@ -86,6 +89,8 @@ ATTACKS: dict[str, tuple[Any, str]] = {
     "tuple": ("x = (v, v)", "forbidden_syntax"),
     "tuple assignment": ("x, y = v, v", "forbidden_syntax"),
     "chained assignment": ("x = y = v", "forbidden_syntax"),
+    "list assignment": ("[x] = vs", "forbidden_syntax"),
+    "for over list target": ("for [x] in vs:\n    report(v)", "forbidden_syntax"),
     "starred assignment": ("*x, y = vs", "forbidden_syntax"),
     "augmented assignment": ("v += v", "forbidden_syntax"),
     "annotated assignment": ("x: int = v", "forbidden_syntax"),
@@ -286,6 +291,64 @@ def test_attack_is_refused_with_its_code_at_once_and_without_a_trace(
     assert environment.results == results
     assert environment._names.keys() == names.keys()
     assert all(environment._names[name] is value for name, value in names.items())
+
+
+RUNNING_CODES = {
+    "budget_variables",
+    "duplicate_row",
+    "not_finite",
+    "not_two_sides",
+    "zero_division",
+}
+"""Codes of attacks that only show while the program runs; `unit_mismatch` is both."""
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [attack for attack in ATTACKS.values() if attack[1] not in {*RUNNING_CODES, "unit_mismatch"}],
+    ids=[name for name, attack in ATTACKS.items() if attack[1] not in {*RUNNING_CODES, "unit_mismatch"}],
+)
+def test_attack_is_refused_before_anything_runs(program: Any, code: str) -> None:
+    types = {"t1": "Image", "flair": "Image", "m": "Mask", "v": "Number", "vs": "List[Number]"}
+    with pytest.raises(Misuse) as caught:
+        check(parse(program), types)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("program", ["x = v + 1", "x = 1 - v"])
+def test_written_number_has_no_unit_before_anything_runs(program: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        check(parse(program), {"v": "Number"})
+    assert caught.value.code == "unit_mismatch"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "pass",
+        "v",
+        "x = v > 1",
+        "x = [v][0]",
+        "x = y = v",
+        "x = report(v)",
+        "x = t1 + t1",
+        "x = v.value",
+        "x = (lambda: v)()",
+        "print(v)",
+        "for x in t1:\n    report(v)",
+        "if v:\n    report(v)",
+        "if t1 == t1:\n    report(v)",
+        "x = v ** 2",
+        "x = v % v",
+        "if v is v:\n    report(v)",
+        "x = 2 + v",
+    ],
+)
+def test_walker_alone_refuses_what_the_checks_before_it_would(environment: Environment, program: str) -> None:
+    context = Context(environment.world, results=[], read=[])
+    run = Run(dict(environment._names), context, Budget(Limits()), {})
+    with pytest.raises(Misuse):
+        run_block(ast.parse(program).body, run)
 
 
 def test_good_program_passes() -> None:

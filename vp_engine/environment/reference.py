@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.values import Mask, Number
@@ -59,12 +61,7 @@ def outputs(environment: Environment) -> list[dict[str, str]]:
 
 
 def _as_markdown(doc: str) -> str:
-    """Numpydoc text with its section titles as bold lines."""
-    lines = doc.splitlines()
-    kept = []
-    for number, line in enumerate(lines):
-        following = lines[number + 1] if number + 1 < len(lines) else ""
-        if line and set(line) == {"-"}:
-            continue
-        kept.append(f"**{line}**\n" if line and following and set(following) == {"-"} else line)
-    return "\n".join(kept)
+    """Numpydoc text with section titles in bold and their entries as a list."""
+    titled = re.sub(r"^(\w[\w ]*)\n-+$", r"**\1**\n", doc, flags=re.MULTILINE)
+    listed = re.sub(r"^(\S.*)\n    (?=\S)", r"- `\1`: ", titled, flags=re.MULTILINE)
+    return listed.replace("``", "`")

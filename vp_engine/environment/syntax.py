@@ -71,7 +71,6 @@ _FORMS: tuple[tuple[type[ast.AST], Callable[[Any], bool], str, str], ...] = (
     (ast.For, lambda n: type(n.target) is not ast.Name, "forbidden_syntax", "for NAME in LIST"),
     (ast.For, lambda n: bool(n.orelse), "forbidden_syntax", "for without else"),
     (ast.Call, lambda n: type(n.func) is not ast.Name, "forbidden_syntax", "an op by its name"),
-    (ast.Call, lambda n: bool(n.keywords), "forbidden_syntax", "arguments by position"),
     (ast.Compare, lambda n: len(n.ops) != 1, "forbidden_syntax", "one comparison at a time"),
     (
         ast.List,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from vp_engine.anatomy import STRUCTURES
+from vp_engine.anatomy import SIDES, STRUCTURES
 from vp_engine.environment.misuse import Misuse, close_names
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.registry import LIST_TYPES, Parameter
@@ -83,6 +83,10 @@ def _check_block(body: list[ast.stmt], scope: dict[str, str]) -> None:
                 _check_block(statement.body, scope)
             case ast.If():
                 _check_if(statement, scope)
+            case _:
+                raise Misuse(
+                    "this statement is not part of the language", code="forbidden_syntax", line=statement.lineno
+                )
 
 
 def _check_if(statement: ast.If, scope: dict[str, str]) -> None:
@@ -313,17 +317,10 @@ def _check_word(node: ast.expr, text_type: str, words: tuple[str, ...]) -> None:
 def _named_by(words: str) -> tuple[str, ...]:
     """Structures that another word stands for, with or without a side before it."""
     spoken = words.lower().replace("_", " ").strip()
-    bare = spoken.removeprefix("left ").removeprefix("right ")
-    return tuple(
-        name
-        for name, structure in STRUCTURES.items()
-        if bare in structure.synonyms and (structure.side == "none" or not spoken.startswith(_other(structure.side)))
-        if (bare == spoken) == (structure.side not in ("left", "right"))
-    )
-
-
-def _other(side: str) -> str:
-    return {"left": "right ", "right": "left "}.get(side, "\n")
+    side = next((side for side in SIDES if spoken.startswith(f"{side} ")), "")
+    sides = (side,) if side else ("both", "none")
+    bare = spoken.removeprefix(f"{side} ")
+    return tuple(name for name, known in STRUCTURES.items() if bare in known.synonyms and known.side in sides)
 
 
 def _wrong_type(node: ast.expr, expected: str, got: str) -> Misuse:

@@ -133,7 +133,7 @@ def _evaluate(node: ast.expr, run: Run) -> Value:
 
 
 def _call(node: ast.Call, run: Run) -> Value | None:
-    op = OPS[node.func.id] if isinstance(node.func, ast.Name) else None
+    op = OPS.get(node.func.id) if isinstance(node.func, ast.Name) else None
     if op is None:
         raise Misuse("only ops can be called", code="unknown_op", line=node.lineno)
     arguments: list[Any] = [
@@ -228,7 +228,9 @@ def _of_two(op: ast.operator, a: Number, b: Number) -> Number:
     target = both if a.target != b.target and both == without_side(b.target) else a.target
     if isinstance(op, ast.Add):
         return combined(a, b, "sum", a.unit, operator.add, target=target)
-    return combined(a, b, "difference", a.unit, operator.sub, target=target)
+    if isinstance(op, ast.Sub):
+        return combined(a, b, "difference", a.unit, operator.sub, target=target)
+    raise Misuse("this operator is not part of the language", code="forbidden_syntax", got=type(op).__name__)
 
 
 def _units(message: str, a: Number, b: Number) -> Misuse:
@@ -243,7 +245,7 @@ def _holds(node: ast.expr, run: Run) -> bool:
             return any(_holds(value, run) for value in node.values)
         case ast.UnaryOp(op=ast.Not()):
             return not _holds(node.operand, run)
-        case ast.Compare(ops=[op], comparators=[other]):
+        case ast.Compare(ops=[op], comparators=[other]) if type(op) in _COMPARE:
             left = _comparable(node.left, run)
             right = _comparable(other, run)
             if left[1] and right[1] and left[1] != right[1]:
