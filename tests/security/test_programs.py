@@ -322,6 +322,20 @@ def test_written_number_has_no_unit_before_anything_runs(program: str) -> None:
     assert caught.value.code == "unit_mismatch"
 
 
+@pytest.mark.parametrize("program", ["v", "x = y = v", "[x] = vs", "for [x] in vs:\n    report(v)"])
+def test_parser_alone_refuses_forms(program: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        parse(program)
+    assert caught.value.code == "forbidden_syntax"
+
+
+@pytest.mark.parametrize("program", ["pass", "v", "x = y = v", "x = v.value", "x = [v][0]"])
+def test_validator_alone_refuses_what_the_parser_would(program: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        check(ast.parse(program), {"v": "Number"})
+    assert caught.value.code == "forbidden_syntax"
+
+
 @pytest.mark.parametrize(
     "program",
     [
