@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 
@@ -129,16 +130,8 @@ def distance(a: Mask, b: Mask) -> Number:
     data, moved = _on_grid(b, a.image)
     number = _number(a, "distance", "mm", partial(_shape().distance_mm, a.data, data, a.image.affine))
     scores = [mask.qc_score for mask in (a, b) if mask.qc_score is not None]
-    return Number(
-        value=number.value,
-        unit=number.unit,
-        target=number.target,
-        measure=number.measure,
-        image=number.image,
-        session=number.session,
-        qc_score=min(scores, default=None),
-        flags=_flags(number.flags, b.flags, b.image.flags, moved),
-    )
+    flags = _flags(number.flags, b.flags, b.image.flags, moved)
+    return replace(number, qc_score=min(scores, default=None), flags=flags)
 
 
 def _centroid(mask: Mask, axis: int) -> Number:
@@ -152,16 +145,7 @@ def _intensity(image: Image, mask: Mask, measure: str, compute: Callable[[np.nda
     _require_same_session(mask, image)
     data, moved = _on_grid(mask, image)
     number = _number(mask, measure, image.unit, partial(compute, image.data, data))
-    return Number(
-        value=number.value,
-        unit=number.unit,
-        target=number.target,
-        measure=number.measure,
-        image=image.suffix,
-        session=image.session,
-        qc_score=number.qc_score,
-        flags=_flags(number.flags, image.flags, moved),
-    )
+    return replace(number, image=image.suffix, session=image.session, flags=_flags(number.flags, image.flags, moved))
 
 
 def _number(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -> Number:
