@@ -6,10 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from vp_engine.agent.planner import Context, History
 from vp_engine.anatomy import PARTS
+from vp_engine.cohort.engine import Engine, Models
+from vp_engine.environment.instruction import Instruction
 from vp_engine.volumes.nifti import write_image
 from vp_engine.volumes.volume import Volume
 
@@ -85,3 +89,22 @@ def write_dataset(root: Path) -> Path:
                 write_scan(anat / f"{name}_FLAIR.nii.gz", 100 + number)
         (root / f"sub-{participant}" / f"sub-{participant}_sessions.tsv").write_text("".join(lines))
     return root
+
+
+class FixedPlanner:
+    """Writes the program that belongs to a prompt; refuses what it does not know."""
+
+    def __init__(self, programs: Mapping[str, str], embeddings: Mapping[int, np.ndarray] | None = None) -> None:
+        self.programs = programs
+        self.embeddings = embeddings or {}
+        self.asked: list[Context] = []
+
+    def next_instruction(self, context: Context, history: History) -> Instruction:
+        self.asked.append(context)
+        code = self.programs.get(context.prompt, 'refuse("out_of_domain")\n')
+        return Instruction(code, self.embeddings if "segment" in code else {})
+
+
+def fake_engine(planner: FixedPlanner, segmenter: IntensitySegmenter, **options: Any) -> Engine:
+    """Models without weights and a clock that stands still."""
+    return Engine("fake-1", lambda: Models(planner, segmenter, **options), clock=lambda: 0.0)

@@ -22,8 +22,6 @@ from vp_engine.cohort.records import (
 )
 from vp_engine.cohort.verify import verify, write_manifest
 
-META = {"model_id": "fake"}
-
 
 def _run(session: str | None, prompt_id: str, status: str = "ok") -> dict[str, Any]:
     return {
@@ -83,7 +81,7 @@ def saved(tmp_path: Path) -> dict[str, TaskRecord]:
         task_id("01", "b"): _task(tmp_path, "01", "b"),
         task_id(None, "growth"): _task(tmp_path, None, "growth", about="02"),
     }
-    save_record(record_folder(tmp_path, "tiny", "01"), tasks, metadata=META)
+    save_record(record_folder(tmp_path, "tiny", "01"), tasks, model_id="fake")
     return tasks
 
 
@@ -109,7 +107,7 @@ def test_damaged_record_costs_everything(tmp_path: Path, saved: dict[str, TaskRe
 
 def test_interrupted_task_is_not_final(tmp_path: Path) -> None:
     tasks = {"01/a": _task(tmp_path, "01", "a", status="timeout"), "01/b": _task(tmp_path, "01", "b", status="failed")}
-    save_record(record_folder(tmp_path, "tiny", "01"), tasks, metadata=META)
+    save_record(record_folder(tmp_path, "tiny", "01"), tasks, model_id="fake")
     assert set(load_record(tmp_path, "tiny", "01")) == {"01/b"}
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from vp_engine.cohort.config import Config
+from vp_engine.cohort.derivatives import describe_dataset
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.publish import sha256_of
-from vp_engine.cohort.records import TABLES, derivative_folder, read_done, record_folder
+from vp_engine.cohort.records import TABLES, read_done, record_folder
 from vp_engine.cohort.verify import write_manifest
 from vp_engine.errors import InfrastructureError
 from vp_engine.tables.collect import collect
@@ -53,7 +54,7 @@ def collect_tables(config: Config, output: Path) -> dict[str, int]:
         except OSError as error:
             raise InfrastructureError(f"Expected to write tables below {output}, got: {error}.") from error
         for dataset in config.datasets:
-            finish_derivatives(config, dataset.name, output)
+            describe_dataset(config, dataset.name, output)
         write_manifest(output)
     status = read_table(output / "tables" / "runs", "runs", columns=["status"]).column("status")
     return {str(entry["values"]): entry["counts"] for entry in status.value_counts().to_pylist()}
@@ -78,6 +79,3 @@ def _has(path: Path, sha256: str) -> bool:
         return sha256_of(path) == sha256
     except FileNotFoundError:
         return False
-
-
-def finish_derivatives(config: Config, dataset: str, output: Path) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from vp_engine.cohort.choice import natural, suffix_rank
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.publish import publish_json
-from vp_engine.errors import InputRefused
+from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.tables.parquet import write_table
 
 SMALL_COHORT = 200
@@ -144,6 +145,23 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}"
 
 
+def shard_number(name: str) -> int:
+    """Number of a shard from its name.
+
+    Raises
+    ------
+    ConfigError
+        If it is no name of a shard.
+
+    >>> shard_number("shard-00003")
+    3
+    """
+    match = re.fullmatch(r"shard-([0-9]{1,9})", name)
+    if match is None:
+        raise ConfigError(f"Expected a shard such as {shard_name(0)}, got {name!r}; plan.shards.json lists them")
+    return int(match[1])
+
+
 def _index(dataset: DatasetConfig, output: Path) -> tuple[list[Session], int]:
     findings = validate_dataset(dataset.path, warnings=True)
     found = index_dataset(dataset.path, participants=dataset.participants)
@@ -220,13 +238,15 @@ def _refusals(prompt: PromptConfig, session: Session) -> list[Finding]:
     """Errors about scans that the prompt would have used rather than those that are left."""
     left = [scan.suffix for scan in session.scans if not prompt.images or scan.suffix in prompt.images]
     best = min((suffix_rank(suffix, prompt.images) for suffix in left), default=None)
-    refused = []
-    for finding in session.findings:
-        suffix = suffix_of(finding.path) if finding.path.endswith((".nii", ".nii.gz")) else None
-        if finding.severity == "error" and (suffix is None or not prompt.images or suffix in prompt.images):
-            if best is None or (suffix is not None and suffix_rank(suffix, prompt.images) < best):
-                refused.append(finding)
-    return refused
+
+    def matters(finding: Finding) -> bool:
+        if not finding.path.endswith((".nii", ".nii.gz")):
+            return best is None  # about the whole session
+        suffix = suffix_of(finding.path)
+        wanted = not prompt.images or suffix in prompt.images
+        return wanted and (best is None or suffix_rank(suffix, prompt.images) < best)
+
+    return [finding for finding in session.findings if finding.severity == "error" and matters(finding)]
 
 
 def _read_shards(path: Path) -> dict[str, dict[str, int]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vp_engine import __version__
 from vp_engine.cohort.publish import publish_json, sha256_of
 from vp_engine.errors import InfrastructureError, TableError
 from vp_engine.tables.parquet import read_table, write_table
@@ -123,7 +124,7 @@ def load_record(output: Path, dataset: str, participant: str) -> dict[str, TaskR
     }
 
 
-def save_record(folder: Path, tasks: Mapping[str, TaskRecord], *, metadata: Mapping[str, str]) -> str:
+def save_record(folder: Path, tasks: Mapping[str, TaskRecord], *, model_id: str) -> str:
     """Write the rows of a participant, then `done.json` last; return the sha256 of `done.json`.
 
     Raises
@@ -137,14 +138,15 @@ def save_record(folder: Path, tasks: Mapping[str, TaskRecord], *, metadata: Mapp
         rows = [row for task in tasks.values() for row in task.rows[name]]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_table(path, name, rows, metadata=dict(metadata))
+            write_table(path, name, rows, metadata={"model_id": model_id})
             tables[path.name] = sha256_of(path)
         except OSError as error:
             raise InfrastructureError(f"Expected to write {path}, got: {error}. Make room, then run again.") from error
     entries = {
         name: {"key": task.key, "status": task.status, "outputs": dict(task.outputs)} for name, task in tasks.items()
     }
-    return publish_json(folder / "done.json", {"format": FORMAT, **metadata, "tables": tables, "tasks": entries})
+    document = {"format": FORMAT, "model_id": model_id, "vp_engine_version": __version__}
+    return publish_json(folder / "done.json", document | {"tables": tables, "tasks": entries})
 
 
 def remove_strays(derivatives: Path, participant: str, tasks: Mapping[str, TaskRecord]) -> list[Path]:

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from vp_engine.anatomy import STRUCTURES
-from vp_engine.cohort.publish import sha256_of
 from vp_engine.errors import InputRefused, RequestRefused
 from vp_engine.volumes.nifti import read_image
 from vp_engine.volumes.volume import Volume
@@ -116,20 +115,10 @@ class Scans:
     def __init__(self, root: Path | None, segmenter: Segmenter) -> None:
         self.root = root
         self.segmenter = segmenter
-        self._hashes: dict[str, str | None] = {}
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._refused: dict[str, InputRefused] = {}
         self._wanted: dict[str, set[str]] = {}
         self._found: dict[tuple[str, str], Delineation] = {}
-
-    def sha256(self, path: str) -> str | None:
-        """Hash of the file; None when it cannot be read, of which `volume` gives the reason."""
-        if path not in self._hashes:
-            try:
-                self._hashes[path] = sha256_of(self._file(path))
-            except OSError:
-                self._hashes[path] = None
-        return self._hashes[path]
 
     def volume(self, path: str) -> Volume:
         """The image, through the gate.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vp_engine.bids.text_tables import read_participants, read_sessions
@@ -83,9 +82,10 @@ def _participants_with_sessions(root: Path) -> list[str]:
 
 
 def _fit(rows: pd.DataFrame, covariates: pd.DataFrame, statistic: StatisticConfig) -> list[dict[str, Any]]:
-    wanted = {key: (value,) if isinstance(value, str) else tuple(value) for key, value in statistic.rows.items()}
+    spec = StatisticSpec(statistic.id, statistic.rows, statistic.model)
     try:
-        table = fit_statistics(rows, covariates, StatisticSpec(statistic.id, wanted, statistic.model))
+        table = fit_statistics(rows, covariates, spec)
     except ConfigError as error:
         raise ConfigError(f"statistics.{statistic.id}: {error.message}") from error
-    return table.astype(object).where(table.notna(), None).replace({np.nan: None}).to_dict("records")
+    filled = table.astype(object).where(table.notna(), None)
+    return [dict(zip(table.columns, row, strict=True)) for row in filled.itertuples(index=False, name=None)]

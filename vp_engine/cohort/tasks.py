@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +12,31 @@ import pyarrow.compute as pc
 
 from vp_engine import __version__
 from vp_engine.cohort.choice import Choice, PlannedScan, choose
+from vp_engine.cohort.publish import sha256_of
 from vp_engine.cohort.records import task_id, task_key
-from vp_engine.cohort.scans import Scans
 from vp_engine.errors import ConfigError
 from vp_engine.tables.parquet import read_table
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a result rests on.
+
+    Attributes
+    ----------
+    key : str
+        Hash of question, scans, weights and version of the code: equal keys, equal results.
+    input_sha256 : str or None
+        Hash over the hashes of the images offered, in order of path; None when none could be read.
+    """
+
+    key: str
+    input_sha256: str | None
+
+    @property
+    def record_id(self) -> str:
+        """Short form of the key, for the rows."""
+        return self.key[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +74,20 @@ class Task:
         """Name within the participant."""
         return task_id(self.session, self.prompt_id)
 
-    def key(self, scans: Scans, model_id: str) -> str:
-        """Hash of everything that decides the result: question, scans, weights, version of the code."""
-        offered = [asdict(choice) | {"sha256": scans.sha256(choice.scan.path)} for choice in self.choices]
-        asked = {name: getattr(self, name) for name in ("dataset", "participant", "session", "prompt_id", "prompt")}
-        settled = {"images": self.images, "scope": self.scope, "status": self.status, "reason": self.reason}
-        return task_key(**asked, **settled, offered=offered, model_id=model_id, version=__version__)
+    def fingerprint(self, root: Path, model_id: str) -> Fingerprint:
+        """Hash everything that decides the result: question, scans, weights, version of the code.
+
+        Parameters
+        ----------
+        root : Path
+            The dataset.
+        model_id : str
+        """
+        paths = sorted(choice.scan.path for choice in self.choices)
+        hashes = [_sha256(root / path) for path in paths]
+        key = task_key(**asdict(self), hashes=hashes, model_id=model_id, version=__version__)
+        known = [sha for sha in hashes if sha is not None]
+        return Fingerprint(key, hashlib.sha256("".join(known).encode()).hexdigest() if known else None)
 
 
 def read_tasks(output: Path, dataset: str, shard: int | None = None) -> dict[str, list[Task]]:
@@ -98,3 +128,10 @@ def _task(row: Mapping[str, Any]) -> Task:
         status=row["status"],
         reason=reason,
     )
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None  # the gate says why when the image is asked for

@@ -11,7 +11,10 @@ from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.choice import Choice, PlannedScan
 from vp_engine.cohort.scans import Scans
 from vp_engine.environment.values import Image, Mask, SessionInfo
-from vp_engine.errors import InputRefused, RequestRefused
+from vp_engine.errors import RequestRefused
+
+PHI_DISAGREES = "phi_disagrees"
+"""Code of a refusal that is a fault of the model, not of the request."""
 
 ANONYMOUS_BASELINE = date(1900, 1, 1)
 """Where the calendar of a participant starts when only days since baseline are known; BIDS has dates before 1925
@@ -27,27 +30,24 @@ class CohortWorld:
         One scan per session and suffix, sessions in time order.
     scans : Scans
         Shared by all prompts of the participant.
-    meaning : callable, optional
-        Names the structure a conditioning vector stands for, None when it is near none. With it, a vector that
-        disagrees with the structure the program names is refused.
+    agrees : callable, optional
+        Whether a conditioning vector stands for a structure. With it, a vector that disagrees with the structure the
+        program names is refused.
 
     Attributes
     ----------
     delineated : dict
         (path of the scan, structure) → its choice, for everything delineated so far.
-    refusal : InputRefused or None
-        Why a scan that was asked for could not be used.
     """
 
     def __init__(
-        self, choices: Sequence[Choice], scans: Scans, *, meaning: Callable[[np.ndarray], str | None] | None = None
+        self, choices: Sequence[Choice], scans: Scans, *, agrees: Callable[[np.ndarray, str], bool] | None = None
     ) -> None:
         self._scans = scans
-        self._meaning = meaning
+        self._agrees = agrees
         self._choices = {(choice.scan.session, choice.scan.suffix): choice for choice in choices}
         self._sessions = _sessions(choices)
         self.delineated: dict[tuple[str, str], Choice] = {}
-        self.refusal: InputRefused | None = None
 
     @property
     def sessions(self) -> tuple[SessionInfo, ...]:
@@ -58,6 +58,16 @@ class CohortWorld:
     def structures(self) -> frozenset[str]:
         """Canonical names the weights can delineate."""
         return frozenset(name for name in STRUCTURES if self._scans.can(name))
+
+    def path(self, session: SessionInfo, suffix: str) -> str:
+        """Path of the scan of a session with this suffix.
+
+        Raises
+        ------
+        RequestRefused
+            If the session has none that the prompt may use.
+        """
+        return self._choice(session, suffix).scan.path
 
     def image(self, session: SessionInfo, suffix: str) -> Image:
         """The scan of a session with this suffix.
@@ -70,11 +80,7 @@ class CohortWorld:
             If the gate refuses the file.
         """
         choice = self._choice(session, suffix)
-        try:
-            volume = self._scans.volume(choice.scan.path)
-        except InputRefused as error:
-            self.refusal = error
-            raise
+        volume = self._scans.volume(choice.scan.path)
         return Image(
             session=session,
             suffix=suffix,
@@ -92,13 +98,11 @@ class CohortWorld:
         RequestRefused
             If the weights do not know it, or if `phi` stands for something else.
         """
-        if phi is not None and self._meaning is not None:
-            meant = self._meaning(phi)
-            if meant != structure:
-                raise RequestRefused(
-                    f"The program names {structure}, but the agent's vector stands for {meant or 'none we know'}.",
-                    code="phi_disagrees",
-                )
+        if phi is not None and self._agrees is not None and not self._agrees(phi, structure):
+            raise RequestRefused(
+                f"The program names {structure}, but the vector the agent wrote with it stands for something else.",
+                code=PHI_DISAGREES,
+            )
         choice = self._choice(image.session, image.suffix)
         found = self._scans.delineation(choice.scan.path, structure)
         self.delineated[choice.scan.path, structure] = choice

@@ -1,0 +1,259 @@
+"""One job: every prompt a row, whatever happens; nothing computed twice; nothing left over."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
+from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.collect import collect_tables
+from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
+from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.plan import write_plan
+from vp_engine.cohort.verify import verify
+from vp_engine.errors import ConfigError, InfrastructureError
+from vp_engine.tables.parquet import read_table
+from vp_engine.volumes.nifti import read_labels
+
+VOLUMES = "Measure the hippocampi."
+RATIO = "Hippocampus to head."
+GROWTH = "How much did the hippocampus grow?"
+BROKEN = "Write a program that is wrong."
+LIVER = "Segment the liver."
+BOTH = "Brainstem on both contrasts."
+PROGRAMS = {
+    VOLUMES: 't1 = scan(current)\nfor m in [segment(t1, "left_hippocampus"), segment(t1, "right_hippocampus")]:\n'
+    "    report(volume(m))\n",
+    RATIO: "t1 = scan(current)\n"
+    'report(ratio(volume(segment(t1, "hippocampus")), volume(segment(t1, "intracranial_volume"))))\n',
+    GROWTH: 'report(change(volume(segment(scan(first), "left_hippocampus")), '
+    'volume(segment(scan(last), "left_hippocampus"))))\n',
+    BROKEN: "report(volume(scan(current)))\n",
+    BOTH: 'save(segment(image("T1w", current), "brainstem"))\nsave(segment(image("FLAIR", current), "brainstem"))\n',
+}
+PROMPTS = (
+    PromptConfig("vol", VOLUMES, images=("T1w",)),
+    PromptConfig("ratio", RATIO),
+    PromptConfig("growth", GROWTH, scope="participant", images=("T1w",)),
+    PromptConfig("broken", BROKEN),
+    PromptConfig("liver", LIVER),
+    PromptConfig("both", BOTH),
+    PromptConfig("flair", VOLUMES, images=("FLAIR",)),
+)
+
+
+class Study:
+    """A tiny dataset, its configuration, and the steps of the workflow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = write_dataset(folder / "tiny")
+        self.config = Config(folder / "config.yaml", (DatasetConfig("tiny", self.root),), folder / "results", PROMPTS)
+        self.output = self.config.output
+        self.segmenter = IntensitySegmenter()
+        self.planner = FixedPlanner(PROGRAMS)
+
+    @property
+    def engine(self) -> Engine:
+        return fake_engine(self.planner, self.segmenter)
+
+    def run(self, *, engine: Engine | None = None) -> dict[str, int]:
+        write_plan(self.config, self.output)
+        for shard in json.loads((self.output / "plan.shards.json").read_text())["tiny"]:
+            analyse_shard(self.config, self.output, dataset="tiny", shard=shard, engine=engine or self.engine)
+        return collect_tables(self.config, self.output)
+
+    def table(self, name: str, **where: Any) -> list[dict[str, Any]]:
+        rows = read_table(self.output / "tables" / name, name).to_pylist()
+        return [row for row in rows if all(row[key] == value for key, value in where.items())]
+
+    def hashes(self) -> dict[str, bytes]:
+        files = [path for path in self.output.rglob("*") if path.is_file()]
+        return {path.relative_to(self.output).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+def test_every_planned_prompt_has_its_row_and_reason(study: Study) -> None:
+    study.run()
+    runs = {(r["participant"], r["session"], r["prompt_id"]): r for r in study.table("runs")}
+    plan = read_table(study.output / "plan.parquet", "plan").to_pylist()
+    assert set(runs) == {(r["participant"], r["session"], r["prompt_id"]) for r in plan}
+    statuses = {prompt: runs["01", "01", prompt]["status"] for prompt in ("vol", "ratio", "broken", "liver", "both")}
+    assert statuses == {"vol": "ok", "ratio": "ok", "broken": "failed", "liver": "refused", "both": "ok"}
+    assert runs["01", None, "growth"]["status"] == "ok"
+    assert runs["03", None, "growth"]["status"] == "refused"
+    assert runs["02", "01", "flair"]["status"] == "no_input"
+    assert runs["02", "01", "both"]["status"] == "refused"
+    assert all((r["reason"] is None) == (r["status"] == "ok") for r in runs.values())
+    assert runs["01", "01", "broken"]["reason"].startswith("wrong_type:")
+    assert verify(study.output) == []
+
+
+def test_numbers_say_what_they_are_about(study: Study) -> None:
+    study.run()
+    left, right = study.table("measurements", participant="01", session="02", prompt_id="vol")
+    assert (left["target"], left["value"], left["unit"], left["image"]) == ("left_hippocampus", 144.0, "mm3", "T1w")
+    assert (right["value"], right["measure"]) == (96.0, "volume")
+    assert 0.8 < left["qc_score"] < 1
+    (growth,) = study.table("measurements", participant="01", prompt_id="growth")
+    assert (growth["session"], growth["reference_session"], growth["value"]) == ("02", "01", 48.0)
+    run = study.table("runs", participant="01", session="02", prompt_id="vol")[0]
+    assert run["program"] == PROGRAMS[VOLUMES]
+    assert left["record_id"] == run["record_id"]
+    assert len(left["program_sha256"]) == 64
+
+
+def test_masks_lie_where_the_table_says(study: Study) -> None:
+    study.run()
+    derivatives = study.output / "derivatives" / "tiny"
+    rows = study.table("segmentations")
+    for row in rows:
+        labels = read_labels(derivatives / row["path"])
+        assert int((labels.data == row["label"]).sum()) == row["voxels"] > 0
+    names = {row["path"].rpartition("/")[2] for row in rows if row["participant"] == "01" and row["session"] == "01"}
+    assert names == {
+        "sub-01_ses-01_space-orig_seg-vol_dseg.nii.gz",
+        "sub-01_ses-01_space-orig_seg-growth_dseg.nii.gz",
+        "sub-01_ses-01_space-orig_seg-ratio_dseg.nii.gz",
+        "sub-01_ses-01_space-orig_label-intracranialVolume_desc-ratio_mask.nii.gz",
+        "sub-01_ses-01_space-orig_seg-both_dseg.nii.gz",
+        "sub-01_ses-01_space-FLAIR_seg-both_dseg.nii.gz",
+        "sub-01_ses-01_space-orig_seg-flair_dseg.nii.gz",
+    }
+
+
+def test_each_scan_is_encoded_once_for_all_prompts(study: Study) -> None:
+    study.run()
+    scans = len(list(study.root.rglob("*.nii.gz")))
+    assert len(study.segmenter.calls) == scans
+
+
+def test_corrupt_scan_costs_its_rows_only(study: Study) -> None:
+    scan = study.root / "sub-01" / "ses-02" / "anat" / "sub-01_ses-02_T1w.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:200])
+    study.run()
+    status = {(r["participant"], r["session"], r["prompt_id"]): r["status"] for r in study.table("runs")}
+    assert status["01", "02", "vol"] == status["01", None, "growth"] == "refused_input"
+    assert status["01", "01", "vol"] == status["01", "02", "flair"] == status["02", "02", "vol"] == "ok"
+    assert study.table("measurements", participant="01", session="02", prompt_id="vol") == []
+
+
+def test_nothing_is_done_twice(study: Study) -> None:
+    study.run()
+    before = study.hashes()
+
+    def no_models() -> Any:
+        raise AssertionError("loaded although nothing is to be done")
+
+    study.run(engine=Engine("fake-1", no_models))
+    assert study.hashes() == before
+
+
+def test_edited_prompt_alone_is_redone(study: Study) -> None:
+    study.run()
+    before = study.hashes()
+    study.planner.asked.clear()
+    edited = replace(PROMPTS[1], text=VOLUMES)
+    study.config = replace(study.config, prompts=(PROMPTS[0], edited, *PROMPTS[2:]))
+    study.run()
+    assert {(context.prompt, len(context.images)) for context in study.planner.asked} == {(VOLUMES, 1), (VOLUMES, 2)}
+    after = study.hashes()
+    assert not [name for name in after if "_desc-ratio_mask" in name]
+    transcripts = [name for name in before if name.endswith("_transcript.json")]
+    changed = {name for name in transcripts if before[name] != after[name]}
+    assert changed == {name for name in transcripts if "_ratio_transcript" in name}
+
+
+def test_removed_prompt_leaves_nothing(study: Study) -> None:
+    study.run()
+    study.config = replace(study.config, prompts=PROMPTS[:1])
+    study.planner.asked.clear()
+    study.run()
+    assert study.planner.asked == []
+    assert not [name for name in study.hashes() if "growth" in name or "ratio" in name]
+    assert {row["prompt_id"] for row in study.table("measurements")} == {"vol"}
+    assert verify(study.output) == []
+
+
+def test_changed_scan_model_or_damaged_mask_is_redone(study: Study) -> None:
+    study.run()
+    mask = study.output / "derivatives/tiny/sub-02/ses-01/anat/sub-02_ses-01_space-orig_seg-vol_dseg.nii.gz"
+    good = mask.read_bytes()
+    mask.write_bytes(b"")
+    study.planner.asked.clear()
+    study.run()
+    assert mask.read_bytes() == good
+    assert {context.prompt for context in study.planner.asked} == {VOLUMES}
+    study.run(engine=replace(study.engine, model_id="fake-2"))
+    assert {row["model_id"] for row in study.table("runs")} == {"fake-2"}
+
+
+def test_same_inputs_same_bytes(tmp_path: Path) -> None:
+    first, second = Study(tmp_path / "a"), Study(tmp_path / "b")
+    first.run()
+    second.run()
+    assert first.hashes() == second.hashes()
+
+
+def test_vector_that_contradicts_the_program_fails(study: Study) -> None:
+    study.planner = FixedPlanner(PROGRAMS, {0: np.ones(32, np.float32)})
+    engine = fake_engine(study.planner, study.segmenter, agrees=lambda _phi, _name: False)
+    study.run(engine=engine)
+    (run,) = study.table("runs", participant="03", prompt_id="vol")
+    assert (run["status"], run["reason"].partition(":")[0]) == ("failed", "phi_disagrees")
+    assert study.table("segmentations") == []
+
+
+def test_participant_without_record_is_told(study: Study) -> None:
+    study.run()
+    (study.output / "records" / "tiny" / "sub-02" / "done.json").unlink()
+    statuses = collect_tables(study.config, study.output)
+    assert statuses["no_record"] == len(study.table("runs", participant="02"))
+
+
+def test_bug_does_not_take_the_neighbours_along(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.config = replace(study.config, subjects_per_job=3)
+    calls = study.segmenter.regions
+
+    def faulty(volume: Any, unions: Any) -> Any:
+        if len(study.segmenter.calls) == 0:
+            study.segmenter.calls.append(())
+            raise ZeroDivisionError
+        return calls(volume, unions)
+
+    monkeypatch.setattr(study.segmenter, "regions", faulty)
+    with pytest.raises(ZeroDivisionError):
+        study.run()
+    done = sorted(path.parent.name for path in study.output.glob("records/tiny/*/done.json"))
+    assert done == ["sub-02", "sub-03"]
+    assert not (study.output / "records" / "tiny" / "shard-00000.json").exists()
+    study.run()
+    assert (study.output / "records" / "tiny" / "shard-00000.json").exists()
+
+
+def test_full_disk_stops_the_job(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: Any, **_options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vp_engine.cohort.derivatives.write_labels", full)
+    with pytest.raises(InfrastructureError, match="No space left"):
+        study.run()
+    assert not list(study.output.rglob("done.json"))
+
+
+def test_unknown_shard_or_participant(study: Study) -> None:
+    write_plan(study.config, study.output)
+    common: dict[str, Any] = {"dataset": "tiny", "engine": study.engine}
+    with pytest.raises(ConfigError, match="shard-00000"):
+        analyse_shard(study.config, study.output, shard="first", **common)
+    with pytest.raises(ConfigError, match="99"):
+        analyse_shard(study.config, study.output, shard="shard-00000", participants=["99"], **common)

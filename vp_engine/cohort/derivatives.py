@@ -1,0 +1,175 @@
+"""The files of a derivative dataset: masks, sidecars and transcripts of one task, and what describes the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from vp_engine import __version__
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.bids.derivatives import (
+    dseg_name,
+    mask_name,
+    output_path,
+    sidecar,
+    transcript_name,
+    write_dataset_description,
+    write_dseg_tsv,
+)
+from vp_engine.cohort.choice import SUFFIX_ORDER, Choice, parse_entities
+from vp_engine.cohort.config import Config
+from vp_engine.cohort.packing import pack
+from vp_engine.cohort.publish import publish_json, publishing, sha256_of
+from vp_engine.cohort.records import derivative_folder
+from vp_engine.cohort.scans import Delineation, Scans
+from vp_engine.cohort.tasks import Task
+from vp_engine.errors import InfrastructureError
+from vp_engine.tables.parquet import read_table
+from vp_engine.volumes.geometry import voxel_volume_mm3
+from vp_engine.volumes.nifti import write_labels
+from vp_engine.volumes.volume import Volume
+
+
+@dataclass(slots=True)
+class Written:
+    """Files and rows of one task, growing as it is written.
+
+    Attributes
+    ----------
+    outputs : dict of str to str
+        File, relative to the derivative dataset → sha256.
+    segmentations : list of dict
+        Rows of the table.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    segmentations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_masks(
+    root: Path, task: Task, delineated: Mapping[tuple[str, str], Choice], scans: Scans, *, record_id: str
+) -> Written:
+    """Write every structure a task delineated, as label images in the geometry of its scan.
+
+    Structures that do not overlap share a dseg; the others get a mask each.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    task : Task
+    delineated : mapping
+        (path of the scan, structure) → its choice.
+    scans : Scans
+    record_id : str
+
+    Raises
+    ------
+    InfrastructureError
+        When the file system refuses.
+    """
+    written = Written()
+    for path in sorted({path for path, _ in delineated}):
+        names = sorted(name for scan, name in delineated if scan == path)
+        found = {name: scans.delineation(path, name) for name in names}
+        _write_scan(root, task, delineated[path, names[0]], found, like=scans.volume(path), into=written)
+    for row in written.segmentations:
+        row["record_id"] = record_id
+    return written
+
+
+def write_transcript(root: Path, task: Task, transcript: Mapping[str, Any]) -> tuple[str, str]:
+    """Write what was asked, written, observed and when; return the name and the sha256 of the file."""
+    name = transcript_name(task.participant, task.session, task.prompt_id)
+    return name.as_posix(), publish_json(output_path(root, name), transcript)
+
+
+def describe_dataset(config: Config, dataset: str, output: Path) -> None:
+    """Write what makes a folder a BIDS derivative: its description, the prompts, and the labels of each prompt.
+
+    Called when all tables are collected, by one process, so that the label lists cover all participants.
+
+    Raises
+    ------
+    InfrastructureError
+        When the file system refuses.
+    """
+    root = derivative_folder(output, dataset)
+    prompts = {prompt.id: prompt.text for prompt in config.prompts}
+    found = _structures_by_prompt(output, dataset)
+    try:
+        write_dataset_description(
+            root, source_name=dataset, source_path=config.dataset(dataset).path, version=__version__, prompts=prompts
+        )
+        for stale in (*root.glob("seg-*_dseg.tsv"), *root.glob(".*")):
+            if stale.name != ".bidsignore" and stale.name.removeprefix("seg-").removesuffix("_dseg.tsv") not in found:
+                stale.unlink()
+        for prompt_id, structures in sorted(found.items()):
+            write_dseg_tsv(root, prompt_id, structures)
+    except OSError as error:
+        raise InfrastructureError(f"Expected to write into {root}, got: {error}. Make room, then run again.") from error
+
+
+def _structures_by_prompt(output: Path, dataset: str) -> dict[str, list[str]]:
+    """Structures in the dsegs of each prompt."""
+    folder = output / "tables" / "segmentations" / f"dataset={dataset}"
+    table = read_table(folder, "segmentations", columns=["prompt_id", "target", "label"])
+    found: dict[str, list[str]] = {}
+    for row in table.group_by(["prompt_id", "target", "label"]).aggregate([]).to_pylist():
+        if row["label"] == STRUCTURES[row["target"]].label:
+            found.setdefault(row["prompt_id"], []).append(row["target"])
+    return found
+
+
+def _write_scan(
+    root: Path, task: Task, choice: Choice, found: Mapping[str, Delineation], *, like: Volume, into: Written
+) -> None:
+    scan = choice.scan
+    order = task.images or SUFFIX_ORDER
+    # one name per grid: images other than the one the prompt prefers are told apart by the space they define
+    space = "orig" if scan.suffix == order[0] else scan.suffix
+    place = (task.participant, scan.session, task.prompt_id)
+    entities = parse_entities(scan.entities)
+    packed = pack(found)
+    images = [] if packed.labels is None else [(dseg_name(*place, entities, space=space), packed.labels, packed.shared)]
+    for name in packed.alone:
+        mask = found[name].full().astype(np.uint8)
+        images.append((mask_name(*place, name, entities, space=space), mask, (name,)))
+    voxel_mm3 = voxel_volume_mm3(like.affine)
+    for file, labels, structures in images:
+        sha256 = _write_image(root, file, labels, like=like, source=scan.path, into=into)
+        is_dseg = labels is packed.labels
+        for structure in structures:
+            into.segmentations.append(
+                {
+                    "dataset": task.dataset,
+                    "participant": task.participant,
+                    "session": scan.session,
+                    "prompt_id": task.prompt_id,
+                    "target": structure,
+                    "label": STRUCTURES[structure].label if is_dseg else 1,
+                    "path": file.as_posix(),
+                    "voxels": found[structure].voxels,
+                    "volume_mm3": found[structure].voxels * voxel_mm3,
+                    "spacing_mm": list(like.spacing_mm),
+                    "space": space,
+                    "sha256": sha256,
+                    "qc_score": found[structure].qc_score,
+                }
+            )
+
+
+def _write_image(
+    root: Path, name: PurePosixPath, labels: np.ndarray, *, like: Volume, source: str, into: Written
+) -> str:
+    path = output_path(root, name)
+    with publishing(path) as temporary:
+        write_labels(temporary, labels, like=like)
+    sha256 = into.outputs[name.as_posix()] = sha256_of(path)
+    json_name = name.as_posix().removesuffix(".nii.gz") + ".json"
+    into.outputs[json_name] = publish_json(output_path(root, PurePosixPath(json_name)), sidecar(image=source))
+    return sha256

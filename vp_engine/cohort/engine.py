@@ -1,0 +1,102 @@
+"""What a job loads once, and only if there is something to do: the planner and the vision network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.scans import Segmenter
+from vp_engine.cohort.weights import model_folder, verify_weights
+
+if TYPE_CHECKING:
+    from vp_engine.agent.planner import Planner
+
+LEAST_AGREEMENT = 0.9
+"""Cosine from which a conditioning vector counts as the code of a structure although another is nearer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Loaded models.
+
+    Attributes
+    ----------
+    planner : Planner
+        Writes the programs.
+    segmenter : Segmenter
+        Delineates.
+    agrees : callable or None
+        Whether a conditioning vector stands for a structure; None when the planner writes no vectors.
+    """
+
+    planner: Planner
+    segmenter: Segmenter
+    agrees: Callable[[np.ndarray, str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Models that are known by name at once and loaded when first needed.
+
+    Attributes
+    ----------
+    model_id : str
+        Name of the weights and hash of their lock file.
+    load : callable
+        Gives the models; loads them once.
+    clock : callable
+        Seconds, for the column `seconds` and the budgets.
+    """
+
+    model_id: str
+    load: Callable[[], Models]
+    clock: Callable[[], float] = time.monotonic
+
+
+def load_engine(model: str, *, device: str = "auto") -> Engine:
+    """Verify the weights of a model folder; they are loaded when the first prompt is run.
+
+    Parameters
+    ----------
+    model : str
+        ``default`` or a folder with `agent`, `vision` and a lock file.
+    device : str
+        ``cpu``, ``cuda``, or ``auto``: the GPU when there is one.
+
+    Raises
+    ------
+    WeightsError
+        If anything is missing or altered; loading raises it when something is of another architecture.
+    """
+    folder = model_folder(model)
+    return Engine(verify_weights(folder), cache(lambda: _load(folder, device)))
+
+
+def phi_agrees(phi_D: np.ndarray, structure: str) -> bool:
+    """Whether a conditioning vector stands for a structure: nothing else is nearer, or it is very near.
+
+    Unions that share most parts have nearly the same code, so that for them the nearest alone would say too much.
+    """
+    from vp_engine.agent.phi import agreement, nearest_structure
+
+    nearest, _ = nearest_structure(phi_D)
+    return STRUCTURES[nearest].parts == STRUCTURES[structure].parts or agreement(phi_D, structure) >= LEAST_AGREEMENT
+
+
+def _load(folder: Path, device: str) -> Models:
+    import torch
+
+    from vp_engine.agent.planner import Agent
+    from vp_engine.vision.segmenter import NetworkSegmenter
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter = NetworkSegmenter.from_pretrained(folder / "vision", device=device)
+    return Models(Agent.from_pretrained(folder / "agent"), segmenter, phi_agrees)

@@ -1,0 +1,175 @@
+"""One task run: the agent in its environment, and what comes of it as rows, masks and a transcript."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vp_engine import __version__
+from vp_engine.agent.loop import run_prompt
+from vp_engine.agent.planner import Context
+from vp_engine.agent.transcript import Transcript
+from vp_engine.cohort.derivatives import Written, write_masks, write_transcript
+from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.records import TaskRecord
+from vp_engine.cohort.scans import Scans
+from vp_engine.cohort.tasks import Fingerprint, Task
+from vp_engine.cohort.world import PHI_DISAGREES, CohortWorld
+from vp_engine.environment.calls import planned_segmentations
+from vp_engine.environment.omega import Environment
+from vp_engine.environment.values import Number, Text
+from vp_engine.errors import InputRefused, ProgramError
+
+_OUT_OF_TIME = "budget_seconds"
+
+Row = dict[str, Any]
+
+
+def announce(tasks: Iterable[Task], scans: Scans, engine: Engine) -> None:
+    """Tell the scans what the first programs of all tasks will ask for, so that each is encoded once.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        All that will be run on `scans`.
+    scans : Scans
+    engine : Engine
+    """
+    for task in tasks:
+        if task.status is not None:
+            continue
+        world = _world(task, scans, engine)
+        code = engine.load().planner.next_instruction(context_of(task, world), []).code
+        try:
+            calls = planned_segmentations(code, world)
+        except ProgramError:
+            continue  # the agent is told when the program is run
+        for call in calls:
+            scans.want(world.path(call.session, call.suffix), [call.structure])
+
+
+def context_of(task: Task, world: CohortWorld) -> Context:
+    """What the planner is told about a task, as in the turn loop."""
+    images = tuple(dict.fromkeys(suffix for session in reversed(world.sessions) for suffix in session.images))
+    return Context(task.prompt, images, len(world.sessions), task.scope)
+
+
+def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine, *, root: Path) -> TaskRecord:
+    """Run one task and write its derivatives.
+
+    Parameters
+    ----------
+    task : Task
+    fingerprint : Fingerprint
+        Of the task.
+    scans : Scans
+        Shared by the tasks of the participant.
+    engine : Engine
+    root : Path
+        Derivative dataset.
+
+    Returns
+    -------
+    TaskRecord
+        Whatever the data or the program did; its status says what.
+
+    Raises
+    ------
+    InfrastructureError
+        If the disk or the device fails.
+    """
+    row = _run_row(task, fingerprint, engine.model_id)
+    if task.status is not None:
+        return _record(fingerprint, row | {"status": task.status, "reason": task.reason})
+    started = engine.clock()
+    world = _world(task, scans, engine)
+    environment = Environment(world, clock=engine.clock)
+    try:
+        transcript = run_prompt(engine.load().planner, task.prompt, environment, scope=task.scope, clock=engine.clock)
+    except InputRefused as error:
+        return _record(fingerprint, row | {"status": "refused_input", "reason": f"{error.code}: {error.message}"})
+    status, reason = _outcome(transcript)
+    written = Written()
+    measurements: list[Row] = []
+    if status == "ok":
+        written = write_masks(root, task, world.delineated, scans, record_id=fingerprint.record_id)
+        program_sha256 = hashlib.sha256(transcript.program.encode()).hexdigest()
+        common = {name: row[name] for name in ("model_id", "record_id")} | {"program_sha256": program_sha256}
+        measurements = [measurement(task, result) | common for result in environment.reported]
+    name, sha256 = write_transcript(root, task, transcript.as_json() | {"model_id": engine.model_id})
+    written.outputs[name] = sha256
+    row |= {
+        "status": status,
+        "reason": reason,
+        "steps": len(transcript.turns),
+        "program": transcript.program or None,
+        "seconds": round(engine.clock() - started, 3),
+        "device": scans.segmenter.device,
+    }
+    return _record(fingerprint, row, measurements=measurements, written=written)
+
+
+def measurement(task: Task, result: Number | Text) -> Row:
+    """Row of `measurements` for a number or an answer, without the columns that say where it comes from."""
+    row: Row = {
+        "dataset": task.dataset,
+        "participant": task.participant,
+        "session": result.session.label if result.session is not None else task.session,
+        "prompt_id": task.prompt_id,
+        "target": result.target,
+    }
+    if isinstance(result, Text):
+        nothing: Row = dict.fromkeys(("value", "unit", "image", "reference_session", "qc_score"))
+        return row | nothing | {"measure": "answer", "text": result.word, "flags": []}
+    reference = result.reference_session
+    return row | {
+        "measure": result.measure,
+        "value": result.value,
+        "text": None,
+        "unit": result.unit,
+        "image": result.image,
+        "reference_session": None if reference is None else reference.label,
+        "qc_score": result.qc_score,
+        "flags": sorted(set(result.flags)),
+    }
+
+
+def _world(task: Task, scans: Scans, engine: Engine) -> CohortWorld:
+    return CohortWorld(task.choices, scans, agrees=engine.load().agrees)
+
+
+def _outcome(transcript: Transcript) -> tuple[str, str | None]:
+    """Status and reason of `runs`."""
+    if transcript.status == "ok":
+        return "ok", None
+    reason = f"{transcript.code}: {transcript.reason}"
+    if transcript.code == _OUT_OF_TIME:
+        return "timeout", reason
+    # the agent contradicting itself is a fault of the model, not of the request
+    return ("failed" if transcript.code == PHI_DISAGREES else transcript.status), reason
+
+
+def _run_row(task: Task, fingerprint: Fingerprint, model_id: str) -> Row:
+    """Row of `runs` for a task of which nothing is known yet but what was asked."""
+    nothing: Row = dict.fromkeys(("status", "reason", "steps", "program", "seconds", "device"))
+    return nothing | {
+        "dataset": task.dataset,
+        "participant": task.participant,
+        "session": task.session,
+        "prompt_id": task.prompt_id,
+        "prompt": task.prompt,
+        "input_sha256": fingerprint.input_sha256,
+        "model_id": model_id,
+        "vp_engine_version": __version__,
+        "record_id": fingerprint.record_id,
+    }
+
+
+def _record(
+    fingerprint: Fingerprint, row: Row, *, measurements: list[Row] | None = None, written: Written | None = None
+) -> TaskRecord:
+    written = written or Written()
+    rows = {"runs": [row], "measurements": measurements or [], "segmentations": written.segmentations}
+    return TaskRecord(fingerprint.key, row["status"], written.outputs, rows)
