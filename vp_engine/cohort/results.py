@@ -37,23 +37,28 @@ def announce(tasks: Iterable[Task], scans: Scans, engine: Engine) -> None:
     scans : Scans
     engine : Engine
     """
+    planner = engine.load().planner
     for task in tasks:
-        if task.status is not None:
-            continue
-        world = _world(task, scans, engine)
-        code = engine.load().planner.next_instruction(context_of(task, world), []).code
-        try:
-            calls = planned_segmentations(code, world)
-        except ProgramError:
-            continue  # the agent is told when the program is run
-        for call in calls:
-            scans.want(world.path(call.session, call.suffix), [call.structure])
+        if task.status is None:
+            world = _world(task, scans, engine)
+            first = planner.next_instruction(context_of(task.prompt, task.scope, world), [])
+            announce_program(first.code, world, scans)
 
 
-def context_of(task: Task, world: CohortWorld) -> Context:
-    """What the planner is told about a task, as in the turn loop."""
+def announce_program(code: str, world: CohortWorld, scans: Scans) -> None:
+    """Tell the scans what one program will ask for; nothing when it is not a valid one."""
+    try:
+        calls = planned_segmentations(code, world)
+    except ProgramError:
+        return  # the agent is told when the program is run
+    for call in calls:
+        scans.want(world.path(call.session, call.suffix), [call.structure])
+
+
+def context_of(prompt: str, scope: str, world: CohortWorld) -> Context:
+    """What the planner is told, as in the turn loop: there the contrasts of the last session come first too."""
     images = tuple(dict.fromkeys(suffix for session in reversed(world.sessions) for suffix in session.images))
-    return Context(task.prompt, images, len(world.sessions), task.scope)
+    return Context(prompt, images, len(world.sessions), scope)
 
 
 def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine, *, root: Path) -> TaskRecord:

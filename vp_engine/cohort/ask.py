@@ -1,0 +1,112 @@
+"""One prompt on image files, without BIDS: the shortest way to an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vp_engine.agent.loop import run_prompt
+from vp_engine.agent.transcript import Transcript
+from vp_engine.cohort.choice import PlannedScan, choose
+from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.publish import publish_json
+from vp_engine.cohort.results import announce_program, context_of
+from vp_engine.cohort.scans import Scans
+from vp_engine.cohort.segment import Segmented, stem, write_masks
+from vp_engine.cohort.world import CohortWorld
+from vp_engine.environment.omega import Environment
+from vp_engine.environment.values import Number, Text
+from vp_engine.environment.vocabulary import SUFFIXES
+from vp_engine.errors import ConfigError
+
+_HINTS = (
+    ("flair", "FLAIR"),
+    ("t2star", "T2starw"),
+    ("t1", "T1w"),
+    ("mprage", "T1w"),
+    ("t2", "T2w"),
+    ("pd", "PDw"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a prompt.
+
+    Attributes
+    ----------
+    transcript : Transcript
+        Program, status and reason.
+    results : tuple of Number or Text
+        Numbers and answers, in order.
+    masks : tuple of Segmented
+        Where every structure lies that was delineated.
+    """
+
+    transcript: Transcript
+    results: tuple[Number | Text, ...]
+    masks: tuple[Segmented, ...]
+
+
+def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> Answer:
+    """Answer a prompt about the images of one session, and write masks, volumes and the transcript.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One image per contrast; the contrast is read from the file name, T1w when it says nothing.
+    prompt : str
+        The user's words.
+    output : Path
+        Folder, made when absent: `<name>_dseg.nii.gz` and its tables for each image used, and `transcript.json`.
+    engine : Engine
+
+    Raises
+    ------
+    ConfigError
+        If two files look like the same contrast.
+    InputRefused
+        If an image that the program uses cannot be used.
+    InfrastructureError
+        If the disk or the device fails.
+    """
+    by_suffix: dict[str, Path] = {}
+    for path in paths:
+        suffix = suffix_of_file(path)
+        if suffix in by_suffix:
+            raise ConfigError(
+                f"Expected one file per contrast, got {by_suffix[suffix].name} and {path.name}, both taken for "
+                f"{suffix}; end their names in _T1w, _T2w, _FLAIR ..., or ask about one of them"
+            )
+        by_suffix[suffix] = path
+    models = engine.load()
+    choices = choose(PlannedScan(None, suffix, str(path)) for suffix, path in by_suffix.items())
+    scans = Scans(None, models.segmenter)
+    world = CohortWorld(choices, scans, agrees=models.agrees)
+    announce_program(models.planner.next_instruction(context_of(prompt, "session", world), []).code, world, scans)
+    environment = Environment(world, clock=engine.clock)
+    transcript = run_prompt(models.planner, prompt, environment, clock=engine.clock)
+    masks: list[Segmented] = []
+    if transcript.status == "ok":
+        for file in sorted({file for file, _ in world.delineated}):
+            found = {name: scans.delineation(file, name) for scan, name in sorted(world.delineated) if scan == file}
+            masks += write_masks(output, stem(Path(file)), found, like=scans.volume(file))
+    publish_json(output / "transcript.json", transcript.as_json() | {"model_id": engine.model_id})
+    return Answer(transcript, environment.reported if transcript.status == "ok" else (), tuple(masks))
+
+
+def suffix_of_file(path: Path) -> str:
+    """Contrast of an image from its file name.
+
+    >>> [suffix_of_file(Path(name)) for name in ("sub-01_FLAIR.nii.gz", "my-t2-tse.nii", "anat.nii.gz")]
+    ['FLAIR', 'T2w', 'T1w']
+    """
+    name = stem(path)
+    last = name.rpartition("_")[2]
+    for suffix in SUFFIXES:
+        if last.lower() == suffix.lower():
+            return suffix
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return next((suffix for hint, suffix in _HINTS if any(word.startswith(hint) for word in words)), "T1w")

@@ -1,0 +1,106 @@
+"""What would be done for a prompt, without any scan: its program is run on a built-in phantom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vp_engine.agent.loop import run_prompt
+from vp_engine.agent.planner import Planner
+from vp_engine.environment.omega import Environment
+from vp_engine.environment.phantom import PhantomWorld
+from vp_engine.environment.values import Mask, Number, Text
+
+SEGMENTATION = "segmentation"
+"""Measure of a mask without a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One row that the prompt would give per session.
+
+    Attributes
+    ----------
+    target : str or None
+        Canonical name of the structure.
+    measure : str
+        As in `measurements`, or `segmentation`.
+    unit : str or None
+        None for answers and masks.
+    """
+
+    target: str | None
+    measure: str
+    unit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be done.
+
+    Attributes
+    ----------
+    status : str
+        ``ok`` or ``refused``.
+    reason : str or None
+        Why it is refused: code, colon, sentence.
+    program : str
+        What the agent wrote.
+    outputs : tuple of Output
+        Empty when refused.
+    """
+
+    status: str
+    reason: str | None
+    program: str
+    outputs: tuple[Output, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `vp plan --json` prints."""
+        return asdict(self) | {"outputs": [asdict(output) for output in self.outputs]}
+
+
+def plan_prompt(prompt: str, *, planner: Planner, images: Sequence[str] = ("T1w",), sessions: int = 1) -> Preview:
+    """Run the program of a prompt on the phantom.
+
+    Parameters
+    ----------
+    prompt : str
+        The user's words.
+    planner : Planner
+        Writes the program.
+    images : sequence of str
+        Suffixes every session would have, the preferred first.
+    sessions : int
+        Sessions at hand; several are taken together, as with ``scope: participant``.
+
+    Returns
+    -------
+    Preview
+        A prompt that the agent cannot bring to an end counts as refused, with that reason.
+    """
+    environment = Environment(PhantomWorld(tuple(images), sessions=sessions))
+    scope = "participant" if sessions > 1 else "session"
+    transcript = run_prompt(planner, prompt, environment, scope=scope)
+    if transcript.status != "ok":
+        return Preview("refused", f"{transcript.code}: {transcript.reason}", transcript.program, ())
+    return Preview("ok", None, transcript.program, outputs_of(environment.results))
+
+
+def outputs_of(results: Iterable[Number | Text | Mask]) -> tuple[Output, ...]:
+    """Kinds of rows among results, each once, in order; a mask that is also measured is no row of its own."""
+    results = list(results)
+    measured = {result.target for result in results if isinstance(result, Number)}
+    outputs: dict[Output, None] = {}
+    for result in results:
+        match result:
+            case Number():
+                outputs[Output(result.target, result.measure, result.unit)] = None
+            case Text():
+                outputs[Output(result.target, "answer", None)] = None
+            case Mask() if result.structure not in measured:
+                outputs[Output(result.structure, SEGMENTATION, None)] = None
+            case _:
+                continue
+    return tuple(outputs)
