@@ -20,7 +20,6 @@ from vp_engine.bids.derivatives import (
     transcript_name,
     write_dataset_description,
     write_dseg_tsv,
-    write_json,
 )
 from vp_engine.bids.text_tables import read_tsv
 from vp_engine.bids.validate import validate_dataset
@@ -46,9 +45,9 @@ def _derivatives(root: Path, raw: Path) -> Path:
                 path = output_path(root, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_labels(path, (image.data > 500).astype(np.uint8), like=image)
-                write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar(image=scan.path))
-            write_json(output_path(root, transcript_name(*where)), {"prompt": PROMPTS["hippvol"]})
-    write_json(output_path(root, transcript_name("02", None, "all")), {})
+                path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar(image=scan.path)))
+            output_path(root, transcript_name(*where)).write_text("{}")
+    output_path(root, transcript_name("02", None, "all")).write_text("{}")
     return root
 
 

@@ -73,6 +73,21 @@ def test_labels_keep_both_forms_and_leak_nothing(kind: type[Any], forms: str, tm
     assert again.forms == volume.forms
 
 
+@pytest.mark.parametrize(("broken", "form"), [("srow_x", "get_sform"), ("quatern_b", "get_qform")])
+def test_a_broken_form_is_not_handed_on(broken: str, form: str, tmp_path: Path) -> None:
+    source = _source(tmp_path / "image.nii", nib.Nifti1Image, "sq")
+    content = bytearray(source.read_bytes())
+    np.frombuffer(content, nib.Nifti1Header.template_dtype, count=1)[broken] = np.nan
+    source.write_bytes(content)
+    volume = read_image(source)
+    target = tmp_path / "labels.nii.gz"
+    write_labels(target, (volume.data > 250).astype(np.uint8), like=volume)
+    labels = nib.load(target)
+    assert getattr(labels, form)(coded=True)[1] == 0
+    np.testing.assert_array_equal(labels.affine, volume.affine)
+    assert read_labels(target).flags == ("flag_thick_slices",)
+
+
 def test_same_labels_same_bytes_whatever_the_name(tmp_path: Path) -> None:
     like = Volume(np.zeros((3, 4, 5), np.float32), OBLIQUE)
     labels = np.arange(60).reshape(3, 4, 5)

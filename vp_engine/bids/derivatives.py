@@ -180,11 +180,6 @@ def sidecar(*, image: str, sources: Sequence[str] = ()) -> dict[str, Any]:
     return {"Sources": uris, "SpatialReference": uris[0]}
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON with sorted keys, in one step."""
-    _replace(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def write_dataset_description(
     root: Path, *, source_name: str, source_path: Path, version: str, prompts: Mapping[str, str]
 ) -> None:
@@ -210,7 +205,7 @@ def write_dataset_description(
     """
     root.mkdir(parents=True, exist_ok=True)
     link = quote(PurePosixPath(os.path.relpath(source_path.resolve(), root.resolve())).as_posix())
-    write_json(
+    _write_json(
         root / "dataset_description.json",
         {
             "Name": f"VoxelPrompt derivatives of {source_name}",
@@ -271,6 +266,10 @@ def _standard_label(name: str) -> str:
     if STRUCTURES[name].kind == "pathology":
         return str(_LESION)
     return str(_STANDARD_LABELS.get(without_side(name), "n/a"))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _replace(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

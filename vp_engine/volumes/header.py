@@ -77,8 +77,8 @@ class GateLimits:
 
     Attributes
     ----------
-    max_voxels, max_bytes : int
-        Of the stored data, checked before any of it is read.
+    max_voxels : int
+        Checked before any data is read; each voxel takes up to 8 bytes in the file and 4 in memory.
     max_extra_bytes : int
         Header extensions before the data, and padding after it.
     max_nonfinite : float
@@ -94,7 +94,6 @@ class GateLimits:
     """
 
     max_voxels: int = 2**28
-    max_bytes: int = 2**31
     max_extra_bytes: int = 2**20
     max_nonfinite: float = 1e-3
     max_abs_value: float = 1e9
@@ -287,9 +286,6 @@ def _check_size(header: NiftiHeader, name: str, limits: GateLimits) -> None:
     if header.datatype not in _DTYPES:
         message = f"{name}: expected real numbers, got NIfTI data type {header.datatype}"
         raise InputRefused(f"{message} (RGB, complex or unknown); convert to float32", code="bad_dtype")
-    if header.data_bytes > limits.max_bytes:
-        message = f"{name}: expected at most {limits.max_bytes} bytes, the header claims {header.data_bytes}"
-        raise InputRefused(f"{message}; store the image as float32 or int16", code="too_large")
     first = HEADER_BYTES[header.version] + 4
     if not (first <= header.vox_offset <= first + limits.max_extra_bytes and header.vox_offset.is_integer()):
         message = f"{name}: expected the data to start {first} to {first + limits.max_extra_bytes} bytes into the file"

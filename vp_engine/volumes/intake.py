@@ -174,13 +174,14 @@ def read_payload(stream: BinaryIO, n_bytes: int, *, file_bytes: int, max_extra_b
     return payload
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file as it is on disk, read in pieces.
+def file_sha256(path: Path, *, root: Path | None = None) -> str:
+    """SHA-256 of an image file as it is on disk, read in pieces.
 
     Parameters
     ----------
     path : Path
-        A regular file.
+    root : Path, optional
+        Dataset folder that the file must lie in.
 
     Returns
     -------
@@ -190,15 +191,13 @@ def file_sha256(path: Path) -> str:
     Raises
     ------
     InputRefused
-        ``not_a_file`` or ``unreadable``.
+        As :func:`check_path`, so that no FIFO is waited for and nothing outside the dataset is read.
     InfrastructureError
         If the file system fails.
     """
-    with file_errors(path.name):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputRefused(f"{path.name}: expected a regular file", code="not_a_file")
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+    check_path(path, root=root)
+    with file_errors(name_in_dataset(path, root)), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _not_fetched(name: str) -> InputRefused:
