@@ -127,6 +127,11 @@ def test_hostile_text_stays_text(results: Path) -> None:
     assert all(a["src"].startswith("data:image/") for tag, a in page.tags if tag == "img" and a["src"])
 
 
+def test_names_are_not_read_as_formulas(results: Path) -> None:
+    strange = COVARIATES.assign(group=["$\\frac{$", "\\undefined $_$"] * 5)
+    write_report(results, extras=ReportExtras((SPEC,), strange))
+
+
 def test_it_can_load_nothing(results: Path) -> None:
     page, text = page_of(results)
     (policy,) = (a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))

@@ -26,7 +26,8 @@ def ball(shape: tuple[int, int, int], spacing: tuple[float, float, float], radiu
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:
-    return np.ptp(picture, axis=-1) > 20
+    saturated: np.ndarray = np.ptp(picture, axis=-1) > 20
+    return saturated
 
 
 def test_size_and_determinism() -> None:

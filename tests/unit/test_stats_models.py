@@ -134,7 +134,7 @@ def test_type_one_error_is_near_nominal() -> None:
     rng = np.random.default_rng(11)
     names = [f"{number:02d}" for number in range(20)]
     covariates = pd.DataFrame({"participant": names, "group": ["a", "b"] * 10})
-    rows = pd.DataFrame([measurement(n, f"t{t}", rng.normal()) for t in range(300) for n in names])
+    rows = pd.DataFrame([measurement(n, f"t{t}", rng.normal()) for t in range(200) for n in names])
     table = fit(rows, covariates, "value ~ group")
     share = (table.loc[table["term"] == "group[T.b]", "p"] < 0.05).mean()
     assert 0.02 <= share <= 0.08
@@ -245,6 +245,20 @@ def test_session_values_go_before_those_of_the_participant() -> None:
     )
     joined = join_covariates(rows, covariates, ["age", "sex"])
     assert joined[["age", "sex"]].to_numpy().tolist() == [["50", "F"], ["51", "F"], ["60", "M"]]
+
+
+def test_nothing_but_missing_sessions_join() -> None:
+    rows, covariates = cohort(targets=1)
+    expected = fit(rows, covariates)
+    nothing: Any
+    for nothing in (None, np.nan, pd.NA):
+        found = fit(rows.astype({"session": "str"}), covariates.assign(session=nothing))
+        np.testing.assert_array_equal(found["estimate"], expected["estimate"])
+
+
+def test_numbers_too_large_to_hold_are_no_numbers() -> None:
+    assert numeric_columns(pd.DataFrame({"x": ["1e999"]}), ["x"]) == frozenset()
+    assert numeric_columns(pd.DataFrame({"x": ["1e5", "-.5", "n/a"]}), ["x"]) == {"x"}
 
 
 def test_ambiguous_covariates_are_refused() -> None:

@@ -53,14 +53,17 @@ def join_covariates(rows: pd.DataFrame, covariates: pd.DataFrame, columns: Itera
     if "session" not in table.columns:
         table["session"] = None
     table[wanted] = table[wanted].map(_present)
-    again = table[table.duplicated([*person, "session"], keep=False)]
+    keys = [*person, "session"]
+    table[keys] = table[keys].astype(object)  # a column of nothing but nulls has a type that does not join with text
+    rows = rows.astype(dict.fromkeys(keys, object))
+    again = table[table.duplicated(keys, keep=False)]
     if len(again):
         row = again.iloc[0]
         raise ConfigError(f"covariates: participant {row['participant']}, session {row['session']} occurs twice")
     general = table[table["session"].isna()][[*person, *wanted]]
-    special = table[table["session"].notna()][[*person, "session", *wanted]]
+    special = table[table["session"].notna()][[*keys, *wanted]]
     joined = rows.merge(general, how="left", on=person, validate="many_to_one")
-    own = rows.merge(special, how="left", on=[*person, "session"], validate="many_to_one")
+    own = rows.merge(special, how="left", on=keys, validate="many_to_one")
     for column in wanted:
         joined[column] = own[column].where(own[column].notna(), joined[column])
     return joined.set_axis(rows.index, axis=0)
@@ -79,10 +82,10 @@ def numeric_columns(covariates: pd.DataFrame, columns: Iterable[str]) -> frozens
         if column in ROW_COLUMNS:
             continue
         values = [str(value) for value in covariates[column].map(_present).dropna()]
-        other = sorted({value for value in values if not _NUMBER.fullmatch(value)})
+        other = sorted({value for value in values if not _is_number(value)})
         if values and not other:
             numeric.add(column)
-        elif 2 * sum(bool(_NUMBER.fullmatch(value)) for value in values) > len(values):
+        elif 2 * sum(map(_is_number, values)) > len(values):
             raise ConfigError(
                 f"covariates: column {column!r} holds numbers and also {', '.join(map(repr, other[:3]))}; "
                 f"write n/a for a missing value, or C({column}) in the model to make each value a category"
@@ -97,9 +100,13 @@ def sorted_levels(values: Iterable[str]) -> list[str]:
     (['9', '10'], ['control', 'patient'])
     """
     levels = sorted(set(values))
-    if all(_NUMBER.fullmatch(level) for level in levels):
+    if all(map(_is_number, levels)):
         levels.sort(key=float)
     return levels
+
+
+def _is_number(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
 def _present(value: object) -> str | None:

@@ -81,7 +81,7 @@ def read_table(path: Path, name: str, *, columns: Sequence[str] | None = None) -
     if not files:
         raise TableError(f"{path}: expected part-*.parquet files of the table {name}, found none; run `vp collect`")
     tables = [_read_file(file, name, wanted) for file in files]
-    return pa.concat_tables(tables).combine_chunks()
+    return pa.concat_tables(tables)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

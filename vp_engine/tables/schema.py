@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -116,7 +116,7 @@ def validate(instance: object, schema_name: str) -> None:
         raise ConfigError("\n".join(lines))
 
 
-def nearest(word: str, candidates: Iterator[str] | list[str] | tuple[str, ...]) -> str | None:
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like a word, ignoring case; None when none comes near.
 
     >>> nearest("promts", ["datasets", "prompts"])
