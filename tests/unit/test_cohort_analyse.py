@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Study:
     """A tiny dataset, its configuration, and the steps of the workflow."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = write_dataset(folder / "tiny")
+        self.root = folder / "tiny" if folder.exists() else write_dataset(folder / "tiny")
         self.config = Config(folder / "config.yaml", (DatasetConfig("tiny", self.root),), folder / "results", PROMPTS)
         self.output = self.config.output
         self.segmenter = IntensitySegmenter()
@@ -77,15 +78,38 @@ class Study:
         return {path.relative_to(self.output).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.fixture(autouse=True)
+def _no_validator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official validator has its own tests, and takes longer than all of this."""
+    monkeypatch.setattr("vp_engine.cohort.plan.validate_dataset", lambda _root, **_options: [])
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return Study(tmp_path)
+    """A study that has not been run."""
+    return Study(tmp_path / "study")
 
 
-def test_every_planned_prompt_has_its_row_and_reason(study: Study) -> None:
-    study.run()
-    runs = {(r["participant"], r["session"], r["prompt_id"]): r for r in study.table("runs")}
-    plan = read_table(study.output / "plan.parquet", "plan").to_pylist()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study that has been run; not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vp_engine.cohort.plan.validate_dataset", lambda _root, **_options: [])
+        study = Study(tmp_path_factory.mktemp("cohort") / "study")
+        study.run()
+    return study
+
+
+@pytest.fixture
+def again(finished: Study, tmp_path: Path) -> Study:
+    """A copy of the finished study, to go on with."""
+    shutil.copytree(finished.root.parent, tmp_path / "study")
+    return Study(tmp_path / "study")
+
+
+def test_every_planned_prompt_has_its_row_and_reason(finished: Study) -> None:
+    runs = {(r["participant"], r["session"], r["prompt_id"]): r for r in finished.table("runs")}
+    plan = read_table(finished.output / "plan.parquet", "plan").to_pylist()
     assert set(runs) == {(r["participant"], r["session"], r["prompt_id"]) for r in plan}
     statuses = {prompt: runs["01", "01", prompt]["status"] for prompt in ("vol", "ratio", "broken", "liver", "both")}
     assert statuses == {"vol": "ok", "ratio": "ok", "broken": "failed", "liver": "refused", "both": "ok"}
@@ -95,27 +119,25 @@ def test_every_planned_prompt_has_its_row_and_reason(study: Study) -> None:
     assert runs["02", "01", "both"]["status"] == "refused"
     assert all((r["reason"] is None) == (r["status"] == "ok") for r in runs.values())
     assert runs["01", "01", "broken"]["reason"].startswith("wrong_type:")
-    assert verify(study.output) == []
+    assert verify(finished.output) == []
 
 
-def test_numbers_say_what_they_are_about(study: Study) -> None:
-    study.run()
-    left, right = study.table("measurements", participant="01", session="02", prompt_id="vol")
+def test_numbers_say_what_they_are_about(finished: Study) -> None:
+    left, right = finished.table("measurements", participant="01", session="02", prompt_id="vol")
     assert (left["target"], left["value"], left["unit"], left["image"]) == ("left_hippocampus", 144.0, "mm3", "T1w")
     assert (right["value"], right["measure"]) == (96.0, "volume")
     assert 0.8 < left["qc_score"] < 1
-    (growth,) = study.table("measurements", participant="01", prompt_id="growth")
+    (growth,) = finished.table("measurements", participant="01", prompt_id="growth")
     assert (growth["session"], growth["reference_session"], growth["value"]) == ("02", "01", 48.0)
-    run = study.table("runs", participant="01", session="02", prompt_id="vol")[0]
+    run = finished.table("runs", participant="01", session="02", prompt_id="vol")[0]
     assert run["program"] == PROGRAMS[VOLUMES]
     assert left["record_id"] == run["record_id"]
     assert len(left["program_sha256"]) == 64
 
 
-def test_masks_lie_where_the_table_says(study: Study) -> None:
-    study.run()
-    derivatives = study.output / "derivatives" / "tiny"
-    rows = study.table("segmentations")
+def test_masks_lie_where_the_table_says(finished: Study) -> None:
+    derivatives = finished.output / "derivatives" / "tiny"
+    rows = finished.table("segmentations")
     for row in rows:
         labels = read_labels(derivatives / row["path"])
         assert int((labels.data == row["label"]).sum()) == row["voxels"] > 0
@@ -131,10 +153,9 @@ def test_masks_lie_where_the_table_says(study: Study) -> None:
     }
 
 
-def test_each_scan_is_encoded_once_for_all_prompts(study: Study) -> None:
-    study.run()
-    scans = len(list(study.root.rglob("*.nii.gz")))
-    assert len(study.segmenter.calls) == scans
+def test_each_scan_is_encoded_once_for_all_prompts(finished: Study) -> None:
+    scans = len(list(finished.root.rglob("*.nii.gz")))
+    assert len(finished.segmenter.calls) == scans
 
 
 def test_corrupt_scan_costs_its_rows_only(study: Study) -> None:
@@ -147,61 +168,55 @@ def test_corrupt_scan_costs_its_rows_only(study: Study) -> None:
     assert study.table("measurements", participant="01", session="02", prompt_id="vol") == []
 
 
-def test_nothing_is_done_twice(study: Study) -> None:
-    study.run()
-    before = study.hashes()
+def test_nothing_is_done_twice(again: Study) -> None:
+    before = again.hashes()
 
     def no_models() -> Any:
         raise AssertionError("loaded although nothing is to be done")
 
-    study.run(engine=Engine("fake-1", no_models))
-    assert study.hashes() == before
+    again.run(engine=Engine("fake-1", no_models))
+    assert again.hashes() == before
 
 
-def test_edited_prompt_alone_is_redone(study: Study) -> None:
-    study.run()
-    before = study.hashes()
-    study.planner.asked.clear()
+def test_edited_prompt_alone_is_redone(again: Study) -> None:
+    before = again.hashes()
+    again.planner.asked.clear()
     edited = replace(PROMPTS[1], text=VOLUMES)
-    study.config = replace(study.config, prompts=(PROMPTS[0], edited, *PROMPTS[2:]))
-    study.run()
-    assert {(context.prompt, len(context.images)) for context in study.planner.asked} == {(VOLUMES, 1), (VOLUMES, 2)}
-    after = study.hashes()
+    again.config = replace(again.config, prompts=(PROMPTS[0], edited, *PROMPTS[2:]))
+    again.run()
+    assert {(context.prompt, len(context.images)) for context in again.planner.asked} == {(VOLUMES, 1), (VOLUMES, 2)}
+    after = again.hashes()
     assert not [name for name in after if "_desc-ratio_mask" in name]
     transcripts = [name for name in before if name.endswith("_transcript.json")]
     changed = {name for name in transcripts if before[name] != after[name]}
     assert changed == {name for name in transcripts if "_ratio_transcript" in name}
 
 
-def test_removed_prompt_leaves_nothing(study: Study) -> None:
-    study.run()
-    study.config = replace(study.config, prompts=PROMPTS[:1])
-    study.planner.asked.clear()
-    study.run()
-    assert study.planner.asked == []
-    assert not [name for name in study.hashes() if "growth" in name or "ratio" in name]
-    assert {row["prompt_id"] for row in study.table("measurements")} == {"vol"}
-    assert verify(study.output) == []
+def test_removed_prompt_leaves_nothing(again: Study) -> None:
+    again.config = replace(again.config, prompts=PROMPTS[:1])
+    again.planner.asked.clear()
+    again.run()
+    assert again.planner.asked == []
+    assert not [name for name in again.hashes() if "growth" in name or "ratio" in name]
+    assert {row["prompt_id"] for row in again.table("measurements")} == {"vol"}
+    assert verify(again.output) == []
 
 
-def test_changed_scan_model_or_damaged_mask_is_redone(study: Study) -> None:
-    study.run()
-    mask = study.output / "derivatives/tiny/sub-02/ses-01/anat/sub-02_ses-01_space-orig_seg-vol_dseg.nii.gz"
+def test_changed_scan_model_or_damaged_mask_is_redone(again: Study) -> None:
+    mask = again.output / "derivatives/tiny/sub-02/ses-01/anat/sub-02_ses-01_space-orig_seg-vol_dseg.nii.gz"
     good = mask.read_bytes()
     mask.write_bytes(b"")
-    study.planner.asked.clear()
-    study.run()
+    again.planner.asked.clear()
+    again.run()
     assert mask.read_bytes() == good
-    assert {context.prompt for context in study.planner.asked} == {VOLUMES}
-    study.run(engine=replace(study.engine, model_id="fake-2"))
-    assert {row["model_id"] for row in study.table("runs")} == {"fake-2"}
+    assert {context.prompt for context in again.planner.asked} == {VOLUMES}
+    again.run(engine=replace(again.engine, model_id="fake-2"))
+    assert {row["model_id"] for row in again.table("runs")} == {"fake-2"}
 
 
-def test_same_inputs_same_bytes(tmp_path: Path) -> None:
-    first, second = Study(tmp_path / "a"), Study(tmp_path / "b")
-    first.run()
-    second.run()
-    assert first.hashes() == second.hashes()
+def test_same_inputs_same_bytes(finished: Study, study: Study) -> None:
+    study.run()
+    assert study.hashes() == finished.hashes()
 
 
 def test_vector_that_contradicts_the_program_fails(study: Study) -> None:
@@ -213,11 +228,10 @@ def test_vector_that_contradicts_the_program_fails(study: Study) -> None:
     assert study.table("segmentations") == []
 
 
-def test_participant_without_record_is_told(study: Study) -> None:
-    study.run()
-    (study.output / "records" / "tiny" / "sub-02" / "done.json").unlink()
-    statuses = collect_tables(study.config, study.output)
-    assert statuses["no_record"] == len(study.table("runs", participant="02"))
+def test_participant_without_record_is_told(again: Study) -> None:
+    (again.output / "records" / "tiny" / "sub-02" / "done.json").unlink()
+    statuses = collect_tables(again.config, again.output)
+    assert statuses["no_record"] == len(again.table("runs", participant="02"))
 
 
 def test_bug_does_not_take_the_neighbours_along(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
