@@ -45,7 +45,7 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
 """Typical intensity of each tissue by sequence, background 0, brightest about 1; drawn around, never used as is."""
 
 _SEQUENCES = ("T1w", "T2w", "FLAIR", "PDw")
-_SEQUENCE_SHARE = (0.6, 0.15, 0.2, 0.05)
+_SEQUENCE_SHARE = (0.65, 0.12, 0.18, 0.05)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 class DeformationRanges:
     """Half-widths of uniform distributions around the undeformed head."""
 
-    rotation_deg: float = 15.0
-    scaling: float = 0.15
-    shear: float = 0.08
+    rotation_deg: float = 10.0
+    scaling: float = 0.12
+    shear: float = 0.05
     shift_mm: float = 10.0
-    elastic_mm: float = 5.0
+    elastic_mm: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class SynthesisRanges:
     spacing_mm: tuple[float, float] = (1.5, 2.6)
     thick_slices: float = 0.25
     thickness_mm: tuple[float, float] = (3.0, 6.0)
-    prior_contrast: float = 0.7
-    skull_strip: float = 0.5
-    bias_log_std: float = 0.35
-    noise_std: float = 0.06
-    second_stream: float = 0.1
+    prior_contrast: float = 0.85
+    skull_strip: float = 0.6
+    bias_log_std: float = 0.3
+    noise_std: float = 0.05
+    second_stream: float = 0.05

@@ -80,7 +80,7 @@ def draw_scan(rng: np.random.Generator, ranges: SynthesisRanges) -> ScanParamete
         intensity=draw_intensity(rng, prior_contrast=ranges.prior_contrast),
         log_bias=draw_bias_field(rng, log_std=ranges.bias_log_std),
         noise=draw_noise(rng, std=ranges.noise_std),
-        gamma=float(np.exp(rng.normal(0, 0.25))),
+        gamma=float(np.exp(rng.normal(0, 0.2))),
         texture_seed=int(rng.integers(2**31)),
     )
 
