@@ -35,7 +35,8 @@ def _type(rule: dict[str, Any]) -> str:
 def _cell(rule: dict[str, Any]) -> str:
     unit = f" ({rule['unit']})" if "unit" in rule else ""
     words = [f"`{word}`" for word in rule.get("enum", ()) if word is not None]
-    return (rule.get("description", "") + unit + (f" One of {', '.join(words)}." if words else "")).replace("|", "\\|")
+    text = str(rule.get("description", "")) + unit + (f" One of {', '.join(words)}." if words else "")
+    return text.replace("|", "\\|")
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from vp_engine.errors import ConfigError
 
 def grid_around(point: npt.NDArray[np.float64], half_mm: float, step_mm: float = 0.5) -> npt.NDArray[np.float64]:
     ticks = np.arange(-half_mm, half_mm + step_mm / 2, step_mm)
-    return point + np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 3)
+    return np.asarray(point + np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 3))
 
 
 def rod(points: npt.NDArray[np.float64], line: npt.NDArray[np.float64], segment: int) -> npt.NDArray[np.bool_]:
@@ -30,7 +30,7 @@ def rod(points: npt.NDArray[np.float64], line: npt.NDArray[np.float64], segment:
     start, along = line[segment], line[segment + 1] - line[segment]
     share = (points - start) @ along / (along @ along)
     near = np.linalg.norm(points - nearest_on_line(points, line[segment : segment + 2]), axis=1) < 4.0
-    return near & (share > 0.25) & (share < 0.75)
+    return np.asarray(near & (share > 0.25) & (share < 0.75))
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
@@ -121,7 +121,7 @@ def test_dataset_is_valid_bids(cohort: Path) -> None:
     validator = Path(sys.executable).with_name("bids-validator-deno")
     if not validator.exists():
         pytest.skip("bids-validator-deno is not installed beside this Python")
-    command = [validator, cohort, "--max-rows", "-1", "--ignoreWarnings", "--format", "json"]
+    command = [str(validator), str(cohort), "--max-rows", "-1", "--ignoreWarnings", "--format", "json"]
     found = json.loads(subprocess.run(command, capture_output=True, check=False, text=True).stdout)
     assert found["issues"]["issues"] == []
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vp_engine.cli.options import Device, DeviceOption
+
 if TYPE_CHECKING:
     from vp_engine.cohort.config import Config
 
@@ -42,18 +44,28 @@ def index(config: ConfigOption = CONFIG_FILE, output: OutputOption = None) -> No
 
 
 def analyse(
+    dataset: Annotated[str, typer.Option(help="Name of the dataset in the configuration.")],
+    shard: Annotated[str, typer.Option(help="Job of the plan, such as shard-00000.")],
+    participant: Annotated[list[str] | None, typer.Option(help="Only these of the shard; may be repeated.")] = None,
     config: ConfigOption = CONFIG_FILE,
     output: OutputOption = None,
-    dataset: Annotated[str, typer.Option(help="Name of the dataset in the configuration.")] = "",
-    shard: Annotated[str, typer.Option(help="Job of the plan, such as shard-00000.")] = "",
-    participant: Annotated[list[str] | None, typer.Option(help="Only these participants; may be repeated.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Run all prompts on the participants of one job; what is already there and unchanged is kept."""
-    from vp_engine.cohort.analyse import analyse_shard
+    """Run all prompts on the participants of one job; what is recorded and unchanged is kept."""
+    settings = _load(config)
 
-    settings = load_config(config)
-    raise NotImplementedError
+    from vp_engine.cohort.analyse import analyse_shard
+    from vp_engine.cohort.engine import load_engine
+
+    engine = load_engine(settings.model, device=device)
+    analyse_shard(
+        settings,
+        output or settings.output,
+        dataset=dataset,
+        shard=shard,
+        engine=engine,
+        participants=[label.removeprefix("sub-") for label in participant or ()],
+    )
 
 
 def collect(config: ConfigOption = CONFIG_FILE, output: OutputOption = None) -> None:

@@ -1,4 +1,4 @@
-"""Commands that train the models."""
+"""Commands that train and evaluate the models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vp_engine.cli.options import ModelOption
 from vp_engine.errors import ConfigError
 
 
@@ -42,6 +43,46 @@ def train(
     print(train_vision(maps, out, recipe=RECIPES[recipe], device=device))
 
 
+class Suite(enum.StrEnum):
+    """What can be evaluated."""
+
+    AGENT = "agent"
+    ANATOMY = "anatomy"
+
+
+def evaluate(
+    suite: Annotated[Suite, typer.Argument(help="agent: prompts to programs; anatomy: agreement of delineations.")],
+    model: ModelOption = "default",
+    prompts: Annotated[Path | None, typer.Option(help="agent: hand-written cases, JSON lines.")] = None,
+    held_out: Annotated[int, typer.Option(min=0, help="agent: prompts drawn from templates never trained on.")] = 300,
+    scan: Annotated[Path | None, typer.Option(help="anatomy: NIfTI image.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="anatomy: labels with FreeSurfer's numbers.")] = None,
+) -> None:
+    """Say how good the models are on a suite."""
+    from vp_engine.cohort.weights import model_folder, verify_weights
+
+    folder = model_folder(model)
+    verify_weights(folder)
+    if suite is Suite.AGENT:
+        from vp_engine.evaluation.agent import evaluate_agent
+
+        for scores in evaluate_agent(folder / "agent", prompts=prompts, held_out=held_out):
+            print(scores)
+        return
+    if scan is None or reference is None:
+        raise ConfigError("expected --scan and --reference for the suite anatomy")
+    from vp_engine.evaluation.anatomy import agreement, label_scan
+    from vp_engine.vision.segmenter import NetworkSegmenter
+    from vp_engine.volumes.nifti import read_image, read_labels
+
+    labels = label_scan(NetworkSegmenter.from_pretrained(folder / "vision"), read_image(scan))
+    found = agreement(labels, read_labels(reference).data)
+    for name, dice in found.dice.items():
+        print(f"{name}\t{dice:.3f}")
+    print(f"mean\t{found.mean():.3f}\nsides swapped\t{found.sides_swapped:.5f}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(train)
+    for command in (train, evaluate):
+        app.command()(command)

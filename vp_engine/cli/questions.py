@@ -2,7 +2,137 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from vp_engine.cli.options import Device, DeviceOption, ModelOption
+from vp_engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vp_engine.cohort.preview import Preview
+
+MAX_SESSIONS = 100
+
+FolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and tables.")]
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(help="NIfTI image.")],
+    structures: Annotated[list[str], typer.Argument(help='Names such as "left hippocampus" or ventricles.')],
+    output: FolderOption = Path("out"),
+    model: ModelOption = "default",
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Outline structures on one scan: a mask, a label table and volumes, without BIDS."""
+    from vp_engine.cohort.engine import load_engine
+    from vp_engine.cohort.segment import segment_file
+
+    segmenter = load_engine(model, device=device).load().segmenter
+    for found in segment_file(scan, structures, output, segmenter=segmenter):
+        print(f"{found.structure}\t{found.volume_mm3:.1f} mm3\tlabel {found.label} in {found.path}")
+
+
+def ask(
+    words: Annotated[
+        list[str], typer.Argument(metavar="SCAN... PROMPT", help="Scans of one session, then a question.")
+    ],
+    output: FolderOption = Path("out"),
+    model: ModelOption = "default",
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Answer one question about the scans of one session; print the program, the numbers and where the masks are."""
+    *scans, prompt = words
+    if not scans:
+        raise ConfigError(f"expected at least one scan and then the question in quotes, got only {prompt!r}")
+    from vp_engine.cohort.ask import ask as answer_to
+    from vp_engine.cohort.engine import load_engine
+    from vp_engine.environment.values import Number
+
+    answer = answer_to([Path(scan) for scan in scans], prompt, output, engine=load_engine(model, device=device))
+    print(answer.transcript.program.rstrip())
+    print()
+    if answer.transcript.status != "ok":
+        print(f"{answer.transcript.status}: {answer.transcript.reason}")
+        return
+    for result in answer.results:
+        if isinstance(result, Number):
+            value = "undefined" if result.value is None else f"{result.value:.6g} {result.unit}".removesuffix(" 1")
+            print("\t".join([result.target, result.measure, value, *result.flags]))
+        else:
+            print("\t".join(filter(None, (result.target, "answer", result.word))))
+    for path in dict.fromkeys(mask.path for mask in answer.masks):
+        print(f"masks: {path}")
+
+
+def plan(
+    prompt: Annotated[str | None, typer.Argument(help="The question.")] = None,
+    images: Annotated[str, typer.Option(help="Contrasts every session has, the preferred one first.")] = "T1w",
+    sessions: Annotated[int, typer.Option(min=1, max=MAX_SESSIONS, help="Sessions at hand.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    file: Annotated[
+        Path | None, typer.Option(help="JSON lines {prompt, images, sessions}; prints one JSON object for each.")
+    ] = None,
+    model: ModelOption = "default",
+) -> None:
+    """Show what a question would do, without any scan: its program is run on a built-in phantom."""
+    if (prompt is None) == (file is None):
+        raise ConfigError("expected either a question or --file")
+    asked = list(_questions(file)) if file else [_question({"prompt": prompt, "images": images, "sessions": sessions})]
+
+    from vp_engine.agent.planner import Agent
+    from vp_engine.cohort.preview import plan_prompt
+    from vp_engine.cohort.weights import model_folder, verify_weights
+
+    folder = model_folder(model)
+    verify_weights(folder)
+    planner = Agent.from_pretrained(folder / "agent")
+    for text, suffixes, count in asked:
+        preview = plan_prompt(text, planner=planner, images=suffixes, sessions=count)
+        if file or as_json:
+            print(json.dumps(preview.as_json(), ensure_ascii=False), flush=True)
+        else:
+            _show(preview)
+
+
+def _show(preview: Preview) -> None:
+    print(preview.program.rstrip())
+    print()
+    if preview.reason:
+        print(f"{preview.status}: {preview.reason}")
+    for output in preview.outputs:
+        print("\t".join(filter(None, (output.target, output.measure, output.unit))))
+
+
+def _questions(file: Path) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--file {file}: cannot be read as UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield _question(json.loads(line))
+        except (ConfigError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{file}:{number}: {error}") from error
+
+
+def _question(entry: Any) -> tuple[str, tuple[str, ...], int]:
+    """Prompt, suffixes and number of sessions of one request."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+        raise ConfigError('expected an object with a text under "prompt"')
+    images = entry.get("images") or ["T1w"]
+    suffixes = images.split(",") if isinstance(images, str) else images
+    if not isinstance(suffixes, list) or not all(isinstance(name, str) and name.strip() for name in suffixes):
+        raise ConfigError(f"images: expected suffixes such as T1w,FLAIR, got {images!r}")
+    sessions = entry.get("sessions") or 1
+    if not isinstance(sessions, int) or isinstance(sessions, bool) or not 1 <= sessions <= MAX_SESSIONS:
+        raise ConfigError(f"sessions: expected a number from 1 to {MAX_SESSIONS}, got {sessions!r}")
+    return entry["prompt"], tuple(name.strip() for name in suffixes), sessions
 
 
 def ops() -> None:
@@ -14,5 +144,5 @@ def ops() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (ops,):
+    for command in (segment, ask, plan, ops):
         app.command()(command)

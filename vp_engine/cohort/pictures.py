@@ -64,8 +64,8 @@ def delineated_scans(config: Config, output: Path, *, limit: int = 12) -> Iterat
     rows = read_table(output / "tables" / "segmentations", "segmentations", columns=columns).to_pylist()
     images = Counter(tuple(row[column] or "" for column in columns) for row in rows if "_dseg." in row["path"])
     best: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for image in sorted(images, key=lambda image: (-images[image], image)):
-        best.setdefault(image[:3], image)
+    for row_key in sorted(images, key=lambda one: (-images[one], one)):
+        best.setdefault(row_key[:3], row_key)
     for key in sorted(best)[:limit]:
         dataset, participant, session, prompt_id, path = best[key]
         derivatives = derivative_folder(output, dataset)

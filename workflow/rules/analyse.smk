@@ -16,7 +16,7 @@ rule analyse:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         config=CONFIG_FILE,
-        asked=[repr(CONFIG.prompts), CONFIG.model],
+        asked=[*(f"{prompt.id}: {prompt.text}" for prompt in CONFIG.prompts), CONFIG.model],
         output=OUTPUT,
     shell:
         "vp analyse --config {params.config:q} --output {params.output:q} "

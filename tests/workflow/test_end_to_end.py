@@ -1,0 +1,164 @@
+"""The whole house on three small people, one of them with a broken scan, through Snakemake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from vp_engine.cohort import demo
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CONFIG = {
+    "datasets": {"demo": {"path": "demo", "participants": ["01", "05", "06"]}},
+    "output": "results",
+    "prompts": [
+        {"id": "hippvol", "text": "Measure the volume of the left and right hippocampus.", "images": ["T1w"]},
+        {"id": "striatum", "text": "Outline the caudate and the putamen.", "images": ["T1w"]},
+        {
+            "id": "ventgrowth",
+            "text": "By how many percent did the volume of the ventricles change between the first and the last visit?",
+            "scope": "participant",
+        },
+        {"id": "liver", "text": "Segment the liver."},
+        {"id": "flair", "text": "Measure the brainstem.", "images": ["FLAIR"]},
+    ],
+    "statistics": [{"id": "bygroup", "rows": {"prompt": "hippvol", "measure": "volume"}, "model": "value ~ group"}],
+}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(Path(sys.executable).with_name("snakemake")),
+        *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
+        *("--configfile", str(folder / "config.yaml")),
+        *("--cores", "2", *arguments),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not (ROOT / "vp_engine" / "models" / "default").is_dir():
+        pytest.skip("no default weights in this checkout")
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "_SPACING_MM", 3.0)
+        demo.make_demo(folder / "demo")
+    broken = folder / "demo/sub-06/ses-01/anat/sub-06_ses-01_T1w.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:-2000])
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def table(study: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(study / "results" / "tables" / name)
+
+
+def test_every_planned_prompt_has_its_row(study: Path) -> None:
+    planned = pq.read_table(study / "results" / "plan.parquet").to_pandas()
+    runs = table(study, "runs")
+    key = ["dataset", "participant", "session", "prompt_id"]
+    wanted = {tuple(map(str, row)) for row in planned[key].to_numpy()}
+    got = [tuple(map(str, row)) for row in runs[key].to_numpy()]
+    assert len(wanted) == 4 * 4 + 3, "four sessions with four prompts, three participants with one"
+    assert sorted(got) == sorted(wanted)
+
+
+def test_outcomes(study: Path) -> None:
+    runs = table(study, "runs")
+
+    def statuses(participant: str, prompt_id: str) -> set[str]:
+        return set(runs[(runs["participant"] == participant) & (runs["prompt_id"] == prompt_id)]["status"])
+
+    assert statuses("01", "hippvol") == {"ok"}
+    assert statuses("01", "striatum") == {"ok"}
+    assert statuses("01", "ventgrowth") == {"ok"}
+    assert statuses("01", "liver") == {"refused"}
+    assert statuses("01", "flair") == {"no_input"}
+    assert statuses("06", "hippvol") == {"refused_input"}
+    assert runs[runs["status"] != "ok"]["reason"].str.len().gt(10).all()
+
+
+def test_numbers_and_masks(study: Path) -> None:
+    measurements = table(study, "measurements")
+    volumes = measurements[measurements["prompt_id"] == "hippvol"]
+    assert set(volumes["target"]) == {"left_hippocampus", "right_hippocampus"}
+    assert set(volumes["unit"]) == {"mm3"}
+    assert volumes["value"].gt(0).all()
+    change = measurements[(measurements["prompt_id"] == "ventgrowth") & (measurements["participant"] == "01")]
+    assert list(change["measure"]) == ["percent_change"]
+    for row in table(study, "segmentations").itertuples():
+        assert (study / "results" / "derivatives" / str(row.dataset) / str(row.path)).is_file()
+
+
+def test_tables_answer_in_duckdb(study: Path) -> None:
+    files = str(study / "results" / "tables" / "measurements" / "**" / "*.parquet")
+    rows = duckdb.execute(
+        "SELECT participant, session, target, value, unit FROM read_parquet(?, hive_partitioning = true) "
+        "WHERE prompt_id = 'hippvol' ORDER BY ALL",
+        [files],
+    ).fetchall()
+    assert [row[:3] for row in rows[:2]] == [("01", "01", "left_hippocampus"), ("01", "01", "right_hippocampus")]
+    wide = (
+        pd.read_parquet(study / "results" / "tables" / "measurements")
+        .query("prompt_id == 'hippvol'")
+        .pivot(index=["dataset", "participant", "session"], columns="target", values="value")
+    )
+    assert wide.shape == (len(rows) // 2, 2)
+
+
+def test_report_and_proof(study: Path) -> None:
+    report = (study / "results" / "report.html").read_text(encoding="utf-8")
+    assert "Not a medical device" in report
+    command = [sys.executable, "-m", "vp_engine.cli.app", "verify", str(study / "results")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_derivatives_are_valid_bids(study: Path) -> None:
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    if not validator.exists():
+        pytest.skip("bids-validator-deno is not installed beside this Python")
+    command = [
+        str(validator),
+        str(study / "results/derivatives/demo"),
+        "--max-rows",
+        "-1",
+        "--ignoreWarnings",
+        "--format",
+        "json",
+    ]
+    found = json.loads(subprocess.run(command, capture_output=True, check=False, text=True).stdout)
+    assert found["issues"]["issues"] == []
+
+
+def test_nothing_is_done_twice_and_an_edited_prompt_alone_is_redone(study: Path) -> None:
+    def of_prompt(name: str, prompt_id: str, column: str) -> list[object]:
+        rows = table(study, name)
+        return list(rows[rows["prompt_id"] == prompt_id][column].dropna())
+
+    again = run(study)
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to be done" in again.stdout + again.stderr
+    before = of_prompt("runs", "hippvol", "seconds")
+    text = (study / "config.yaml").read_text()
+    (study / "config.yaml").write_text(text.replace("Outline the caudate and the putamen", "Outline the thalamus"))
+    assert run(study).returncode == 0
+    assert of_prompt("runs", "hippvol", "seconds") == before
+    assert all("thalamus" in str(name) for name in of_prompt("segmentations", "striatum", "target"))
