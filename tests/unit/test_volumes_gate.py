@@ -20,8 +20,7 @@ import pytest
 
 from vp_engine.errors import InfrastructureError, InputRefused
 from vp_engine.volumes import codes, intake
-from vp_engine.volumes.header import GateLimits
-from vp_engine.volumes.intake import file_sha256
+from vp_engine.volumes.intake import GateLimits, file_sha256
 from vp_engine.volumes.nifti import read_image, read_labels
 
 SHAPE = (8, 9, 10)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vp_engine.errors import InputRefused
 from vp_engine.volumes.geometry import shear_of, spacing_of
-from vp_engine.volumes.header import GateLimits, NiftiHeader
+from vp_engine.volumes.header import NiftiHeader
+from vp_engine.volumes.intake import GateLimits
 from vp_engine.volumes.volume import SpatialForms
 
 Affine = NDArray[np.float64]

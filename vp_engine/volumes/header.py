@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from vp_engine.errors import InputRefused
+from vp_engine.volumes.intake import GateLimits
 
 Version = Literal[1, 2]
 ByteOrder = Literal["<", ">"]
@@ -69,37 +70,6 @@ _DTYPES = {
 }
 _SPATIAL_UNITS = 0x07
 _UNKNOWN_OR_MM = (0, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class GateLimits:
-    """What the intake gate still accepts.
-
-    Attributes
-    ----------
-    max_voxels : int
-        Checked before any data is read; each voxel takes up to 8 bytes in the file and 4 in memory.
-    max_extra_bytes : int
-        Header extensions before the data, and padding after it.
-    max_nonfinite : float
-        Fraction of NaN and infinite voxels that are still set to 0 (exclusive).
-    max_abs_value : float
-        After scaling.
-    max_shear : float
-        Cosine between array axes.
-    spacing_mm : tuple of float
-        Smallest and largest voxel size.
-    accept_form_mismatch : bool
-        Use the sform when it differs from the qform by more than 5 degrees or 5 mm, instead of refusing.
-    """
-
-    max_voxels: int = 2**28
-    max_extra_bytes: int = 2**20
-    max_nonfinite: float = 1e-3
-    max_abs_value: float = 1e9
-    max_shear: float = 1e-2
-    spacing_mm: tuple[float, float] = (0.01, 50.0)
-    accept_form_mismatch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

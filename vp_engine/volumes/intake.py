@@ -10,6 +10,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,6 +21,37 @@ _MAX_DEFLATE_RATIO = 1032  # of zlib's format; a gzip member cannot hold more
 _POINTER_PREFIXES = (b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")
 _MAX_POINTER_BYTES = 32768  # as git-annex itself
 _CHUNK_BYTES = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """What the intake gate still accepts.
+
+    Attributes
+    ----------
+    max_voxels : int
+        Checked before any data is read; each voxel takes up to 8 bytes in the file and 4 in memory.
+    max_extra_bytes : int
+        Header extensions before the data, and padding after it.
+    max_nonfinite : float
+        Fraction of NaN and infinite voxels that are still set to 0 (exclusive).
+    max_abs_value : float
+        After scaling.
+    max_shear : float
+        Cosine between array axes.
+    spacing_mm : tuple of float
+        Smallest and largest voxel size.
+    accept_form_mismatch : bool
+        Use the sform when it differs from the qform by more than 5 degrees or 5 mm, instead of refusing.
+    """
+
+    max_voxels: int = 2**28
+    max_extra_bytes: int = 2**20
+    max_nonfinite: float = 1e-3
+    max_abs_value: float = 1e9
+    max_shear: float = 1e-2
+    spacing_mm: tuple[float, float] = (0.01, 50.0)
+    accept_form_mismatch: bool = False
 
 
 def name_in_dataset(path: Path, root: Path | None) -> str:

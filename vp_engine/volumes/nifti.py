@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from vp_engine.errors import InputRefused
 from vp_engine.volumes.forms import Affine, Placement, place
 from vp_engine.volumes.geometry import shear_of, spacing_of
-from vp_engine.volumes.header import HEADER_BYTES, GateLimits, NiftiHeader, check_header, header_version, parse_header
-from vp_engine.volumes.intake import check_path, name_in_dataset, open_content, read_payload
+from vp_engine.volumes.header import HEADER_BYTES, NiftiHeader, check_header, header_version, parse_header
+from vp_engine.volumes.intake import GateLimits, check_path, name_in_dataset, open_content, read_payload
 from vp_engine.volumes.volume import SpatialForms, Volume
 
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
