@@ -85,6 +85,13 @@ class Walker:
             choices += self._statements(inside=inside)
         return tuple(choices)
 
+    def forced(self) -> str | None:
+        """Return the only terminal that may come next; None when there is a choice or nothing more to come."""
+        if self.finished:
+            return None
+        choices = self.allowed()
+        return choices[0] if len(choices) == 1 else None
+
     def push(self, terminal: str) -> None:
         """Take the next terminal.
 

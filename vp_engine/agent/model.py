@@ -1,4 +1,4 @@
-"""The language model α: a small LLaMA decoder with a head that turns `<MOD>` positions into φ."""
+"""The language model of the agent: a small LLaMA decoder with a head that turns `<MOD>` positions into φ."""
 
 from __future__ import annotations
 
@@ -59,7 +59,6 @@ class AgentConfig:
             max_position_embeddings=self.max_tokens,
             tie_word_embeddings=True,
             use_cache=True,
-            attn_implementation="sdpa",
         )
 
 
@@ -114,11 +113,7 @@ def load_model(folder: Path) -> LanguageModel:
     try:
         config = AgentConfig(**json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
         weights = load_file(folder / WEIGHTS_FILE)
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f"expected {Path(str(error.filename)).name} among the agent's weights; it is missing", code="missing_file"
-        ) from error
-    except (json.JSONDecodeError, TypeError, SafetensorError) as error:
+    except (OSError, json.JSONDecodeError, TypeError, SafetensorError) as error:
         raise WeightsError(f"the agent's weights cannot be read: {error}", code="unreadable") from error
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in _own_weights(LanguageModel(config)).items()}

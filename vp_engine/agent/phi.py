@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.vision.codes import structure_codes
 
 
-@lru_cache(maxsize=None)
+@cache
 def structure_phi(name: str) -> np.ndarray | None:
     """Code of a part; for a union the mean of its parts' codes, scaled to their mean length.
 
@@ -25,7 +25,8 @@ def structure_phi(name: str) -> np.ndarray | None:
         return None
     mean_D = codes_KD[rows].mean(0)
     length = np.linalg.norm(codes_KD[rows], axis=1).mean()
-    return (mean_D / np.linalg.norm(mean_D) * length).astype(np.float32)
+    code_D: np.ndarray = mean_D / np.linalg.norm(mean_D) * length
+    return code_D.astype(np.float32)
 
 
 def nearest_structure(phi_D: np.ndarray) -> tuple[str, float]:
@@ -48,7 +49,7 @@ def agreement(phi_D: np.ndarray, name: str) -> float:
     return float(phi_D @ code_D) / lengths
 
 
-@lru_cache(maxsize=1)
+@cache
 def _all_codes() -> tuple[tuple[str, ...], np.ndarray]:
     coded = {name: code for name in STRUCTURES if (code := structure_phi(name)) is not None}
     codes_ND = np.stack(list(coded.values()))

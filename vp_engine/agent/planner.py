@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from vp_engine.agent.decoding import Walker
-from vp_engine.agent.model import TOKENIZER_FILE, LanguageModel, load_model
+from vp_engine.agent.model import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, LanguageModel, load_model
 from vp_engine.agent.program import linearise, render
 from vp_engine.agent.terminals import MOD
 from vp_engine.agent.tokenizer import MAX_PROMPT_TOKENS, context_terminals, load_tokenizer, terminal_ids
@@ -84,10 +84,9 @@ class Agent:
         WeightsError
             If a file is missing, malformed, or does not fit the others or this version of the program language.
         """
-        if not (folder / TOKENIZER_FILE).is_file():
-            raise WeightsError(
-                f"expected {TOKENIZER_FILE} among the agent's weights; it is missing", code="missing_file"
-            )
+        for name in (TOKENIZER_FILE, CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise WeightsError(f"expected {name} among the agent's weights; it is missing", code="missing_file")
         tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
         model = load_model(folder)
         if tokenizer.get_vocab_size() != model.config.vocabulary:
@@ -149,9 +148,9 @@ class Agent:
             fresh = [choices[best]]
             walker.push(choices[best])
             # what the grammar leaves no choice about is read together with the choice before it
-            while not walker.finished and fresh[-1] != MOD and len(forced := walker.allowed()) == 1:
-                walker.push(forced[0])
-                fresh.append(forced[0])
+            while fresh[-1] != MOD and (forced := walker.forced()) is not None:
+                walker.push(forced)
+                fresh.append(forced)
             written += fresh
             unread = [self._ids[terminal] for terminal in fresh]
         code = render(written)

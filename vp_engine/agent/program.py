@@ -12,7 +12,7 @@ INDENT = "    "
 
 
 def render(terminals: Sequence[str]) -> str:
-    """Write terminals as a program.
+    r"""Write terminals as a program.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def render(terminals: Sequence[str]) -> str:
     Examples
     --------
     >>> render(["set:img", "op:scan", "var:current"])
-    'img = scan(current)\\n'
+    'img = scan(current)\n'
     """
     lines: list[str] = []
     depth = position = 0

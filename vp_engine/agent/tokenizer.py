@@ -60,7 +60,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     # the library raises a bare Exception on malformed files
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise WeightsError(f"{path.name} is not a readable tokenizer: {error}", code="tokenizer") from error
     missing = [terminal for terminal in TERMINALS if tokenizer.token_to_id(_spelling(terminal)) is None]
     if missing:
@@ -74,7 +74,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def terminal_ids(tokenizer: Tokenizer) -> dict[str, int]:
     """Token number of every terminal."""
-    return {terminal: tokenizer.token_to_id(_spelling(terminal)) for terminal in TERMINALS}
+    vocabulary = tokenizer.get_vocab()
+    return {terminal: vocabulary[_spelling(terminal)] for terminal in TERMINALS}
 
 
 def context_terminals(images: Sequence[str], sessions: int, scope: str) -> list[str]:

@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
-from vp_engine.agent.language.generator import NAMED_CONTRASTS, Example, draw_example
+from vp_engine.agent.language.generator import NAMED_CONTRASTS, Example, draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.loop import run_prompt
 from vp_engine.agent.planner import Agent, Context, History, Planner
@@ -159,7 +158,7 @@ def read_cases(path: Path) -> list[Case]:
 
 def held_out_cases(number: int, *, seed: int, split: Split) -> list[Case]:
     """Draw cases from templates and words that training never used; what is right comes from their own programs."""
-    rng = Random(f"{seed} evaluation {split}")
+    rng = seeded(seed, "evaluation", split)
     cases: list[Case] = []
     for _ in range(number):
         example = draw_example(split, rng)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from types import MappingProxyType
 from typing import cast
 
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vp_engine.agent.language.generator import draw_example
+from vp_engine.agent.language.generator import draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.model import TOKENIZER_FILE, AgentConfig, LanguageModel, save_model
 from vp_engine.agent.phi import structure_phi
@@ -44,8 +43,6 @@ class AgentRecipe:
         AdamW with linear warm-up and cosine decay to a tenth.
     phi_weight : float
         Of the φ loss beside the cross-entropy of program tokens.
-    merge_dropout : float
-        Share of tokenizer merges left out at random, so that odd spellings are met in training.
     average_decay : float
         Of the running average of the weights, which is what is released.
     hidden, layers, feedforward : int
@@ -64,7 +61,6 @@ class AgentRecipe:
     warmup: int = 150
     weight_decay: float = 0.05
     phi_weight: float = 0.3
-    merge_dropout: float = 0.04
     average_decay: float = 0.998
     hidden: int = 192
     layers: int = 4
@@ -147,11 +143,7 @@ def train_agent(
         load_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
         done = int(next(iter(optimizer.state.values()))["step"])
     held_out = [b for split in ("val", "test") for b in _held_out(Encoder(tokenizer), split, seed)]
-    if chosen.merge_dropout:
-        tokenizer = load_tokenizer(out / TOKENIZER_FILE)
-        tokenizer.model.dropout = chosen.merge_dropout
-    encoder = Encoder(tokenizer)
-    batches = training_batches(encoder, seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
+    batches = training_batches(Encoder(tokenizer), seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
     started, seen = time.monotonic(), 0
     recent: list[tuple[float, float, float]] = []
     model.train()
@@ -161,7 +153,7 @@ def train_agent(
         batch = next(batches)
         losses = batch_losses(model, batch)
         optimizer.zero_grad(set_to_none=True)
-        (losses.cross_entropy + chosen.phi_weight * losses.phi).backward()  # type: ignore[no-untyped-call]  # torch
+        (losses.cross_entropy + chosen.phi_weight * losses.phi).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
@@ -221,14 +213,14 @@ def validate(model: LanguageModel, batches: list[tuple[Split, Batch]]) -> dict[s
 def _tokenizer(out: Path, recipe: AgentRecipe, seed: int) -> Tokenizer:
     path = out / TOKENIZER_FILE
     if not path.exists():
-        rng = Random(f"{seed} tokenizer")
+        rng = seeded(seed, "tokenizer")
         prompts = (draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts))
         path.write_text(train_tokenizer(prompts).to_str(pretty=False), encoding="utf-8")
     return load_tokenizer(path)
 
 
 def _held_out(encoder: Encoder, split: Split, seed: int) -> list[tuple[Split, Batch]]:
-    rng = Random(f"{seed} {split}")
+    rng = seeded(seed, split)
     encoded = sorted((encoder.encode(draw_example(split, rng)) for _ in range(256)), key=lambda one: len(one.ids))
     return [(split, encoder.batch(encoded[start : start + 32])) for start in range(0, len(encoded), 32)]
 

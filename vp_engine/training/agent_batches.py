@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from vp_engine.agent.language.generator import Example, draw_example
+from vp_engine.agent.language.generator import Example, draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.terminals import MOD, split_terminal
 from vp_engine.agent.tokenizer import context_terminals, terminal_ids
@@ -28,7 +27,7 @@ class Encoded:
     ids : list of int
         Tokens.
     targets : list of int
-        The token to predict at each position; `IGNORED` outside programs.
+        The same tokens inside programs, `IGNORED` elsewhere.
     mods : list of (int, str)
         Positions of `<MOD>` and the structures they stand for.
     """
@@ -76,8 +75,7 @@ class Encoder:
             if index:
                 read = self.tokenizer.encode(example.observations[index - 1]).ids
                 ids += [self.ids["observation"], *read]
-                # the stop token before it has nothing to predict
-                targets += [IGNORED] * (len(ids) - len(targets))
+                targets += [IGNORED] * (len(read) + 1)
             ids.append(self.ids["program"])
             written = [self.ids[terminal] for terminal in step]
             mods += [
@@ -86,7 +84,7 @@ class Encoder:
                 if terminal == MOD
             ]
             ids += written
-            targets += [*written, IGNORED]
+            targets += [IGNORED, *written]
         return Encoded(ids, targets, mods)
 
     def batch(self, encoded: Sequence[Encoded]) -> Batch:
@@ -113,7 +111,7 @@ def training_batches(
     Parameters
     ----------
     encoder : Encoder
-        Its tokenizer may drop merges at random.
+        Makes tokens of the examples.
     seed : int
         Of the whole training.
     first_step : int
@@ -126,7 +124,7 @@ def training_batches(
     step = first_step
     while True:
         pool, offset = divmod(step, _BATCHES_PER_POOL)
-        rng = Random(f"{seed} {pool}")
+        rng = seeded(seed, pool)
         encoded: list[Encoded] = []
         tokens = 0
         while tokens < _BATCHES_PER_POOL * tokens_per_batch:

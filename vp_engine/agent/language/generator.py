@@ -8,14 +8,12 @@ from random import Random
 
 from vp_engine.agent.language.lexicon import Lexicon, Split, lexicon
 from vp_engine.agent.language.meaning import (
-    Asymmetry,
     Change,
     Clause,
     Distance,
     Everything,
     Measure,
     Question,
-    Ratio,
     Time,
     Where,
     first_step,
@@ -83,6 +81,11 @@ class Example:
     scope: str
     steps: tuple[tuple[str, ...], ...]
     observations: tuple[str, ...] = ()
+
+
+def seeded(*parts: object) -> Random:
+    """Source of draws that depends on the parts alone."""
+    return Random(" ".join(map(str, parts)))  # noqa: S311 (sentences are drawn, not secrets)
 
 
 def draw_example(split: Split, rng: Random, *, noise: bool = True) -> Example:

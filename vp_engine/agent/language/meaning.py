@@ -209,14 +209,11 @@ def _statements(clause: Plain, image: str) -> list[str]:
     match clause:
         case Measure(targets, measures, save):
             for target in targets:
-                if save:
-                    terminals += ["op:save", *_segment(image, target)]
-                for measure in _expanded(measures):
-                    terminals += ["op:report", *_measured(measure, image, target)]
+                terminals += ["op:save", *_segment(image, target)] if save else []
+                terminals += [t for m in _expanded(measures) for t in ("op:report", *_measured(m, image, target))]
         case Asymmetry(bases, measure):
             for base in bases:
-                left, right = ("left_hemisphere", "right_hemisphere") if base == "hemisphere" else sides_of(base)
-                pair = [*_measured(measure, image, left), *_measured(measure, image, right)]
+                pair = [t for side in _halves(base) for t in _measured(measure, image, side)]
                 terminals += ["op:report", "op:asymmetry", *pair]
         case Ratio(targets, denominator):
             for target in targets:
@@ -225,11 +222,19 @@ def _statements(clause: Plain, image: str) -> list[str]:
         case Distance(target, other):
             terminals += ["op:report", "op:distance", *_segment(image, target), *_segment(image, other)]
         case Everything(measures):
-            body: list[str] = [] if measures else ["op:save", "var:m"]
-            for measure in _expanded(measures):
-                body += ["op:report", *_applied(measure, image, ["var:m"])]
-            terminals += ["for:m", "op:parcels", image, *body, END]
+            terminals += _everything(measures, image)
     return terminals
+
+
+def _everything(measures: Sequence[str], image: str) -> list[str]:
+    body = [] if measures else ["op:save", "var:m"]
+    for measure in _expanded(measures):
+        body += ["op:report", *_applied(measure, image, ["var:m"])]
+    return ["for:m", "op:parcels", image, *body, END]
+
+
+def _halves(base: str) -> tuple[str, str]:
+    return ("left_hemisphere", "right_hemisphere") if base == "hemisphere" else sides_of(base)
 
 
 def _expanded(measures: Sequence[str]) -> list[str]:

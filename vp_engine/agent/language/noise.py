@@ -14,7 +14,7 @@ _SHORTEST_TO_MISSPELL = 4
 
 def add_noise(text: str, rng: Random) -> str:
     """Draw typing errors, odd spaces and punctuation for a prompt."""
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         text = _misspell(text, rng)
         if rng.random() < 0.3:
             text = _misspell(text, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from vp_engine.agent.language.lexicon import Lexicon
@@ -54,7 +55,7 @@ def draw_refusal(lexicon: Lexicon, rng: Random) -> tuple[str, str]:
     reason = rng.choices(tuple(_REASON_WEIGHTS), tuple(_REASON_WEIGHTS.values()))[0]
     template = rng.choice(lexicon.sentences[f"refuse_{reason}"])
     slots: dict[str, str | Callable[[], str]] = {
-        name: (lambda words=words: rng.choice(words)) for name, words in lexicon.words.items()
+        name: partial(rng.choice, words) for name, words in lexicon.words.items()
     }
     slots |= {
         "structure": lambda: _structure(lexicon, rng),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from vp_engine.agent.language.grammar import Template, parse_template
@@ -66,7 +67,7 @@ def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     """Numbers of some structures."""
     if rng.random() < 0.015:
         template = rng.choice(lexicon.sentences["ask_icv"])
-        text = _sentence(template, lexicon, rng, pieces=[Piece("union", ("icv",))])
+        text = _sentence(template, lexicon, rng, _Said(pieces=[Piece("union", ("icv",))]))
         return Measure(("intracranial_volume",), ("volume",)), text
     measures = _measures(rng)
     pieces = _pieces(rng)
@@ -79,7 +80,7 @@ def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     if single == "volume" and pieces[0].bases[0] in PATHOLOGY and len(pieces) == 1 and rng.random() < 0.5:
         choices = lexicon.sentences["ask_load"]
     template = rng.choice(choices)
-    text = _sentence(template, lexicon, rng, pieces=pieces, measures=measures)
+    text = _sentence(template, lexicon, rng, _Said(pieces=pieces, measures=measures))
     if single in UNITS and rng.random() < 0.12:
         text += lexicon.phrase(UNITS[single], rng)
     return Measure(targets_of(pieces), measures), text
@@ -93,7 +94,7 @@ def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
         measures = (rng.choices(MEASURES, _MEASURE_WEIGHTS)[0],)
         pieces = _pieces(rng)[:1]
         clauses.append(Measure(targets_of(pieces), measures))
-        phrases.append(_sentence(_BARE, lexicon, rng, pieces=pieces, measures=measures))
+        phrases.append(_sentence(_BARE, lexicon, rng, _Said(pieces=pieces, measures=measures)))
     text = _conjunction(phrases, lexicon, rng)
     return clauses, (f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text)
 
@@ -103,12 +104,12 @@ def draw_show(lexicon: Lexicon, rng: Random) -> Drawn:
     pieces = _pieces(rng)
     if rng.random() < 0.75:
         template = rng.choice(lexicon.sentences["show"])
-        return Measure(targets_of(pieces), (), save=True), _sentence(template, lexicon, rng, pieces=pieces)
+        return Measure(targets_of(pieces), (), save=True), _sentence(template, lexicon, rng, _Said(pieces=pieces))
     measures = _measures(rng)
     template = rng.choice(lexicon.sentences["show_and_measure"])
     if not {"M", "MS"} & template.slots():
         measures = ("volume",)
-    text = _sentence(template, lexicon, rng, pieces=pieces, measures=measures)
+    text = _sentence(template, lexicon, rng, _Said(pieces=pieces, measures=measures))
     return Measure(targets_of(pieces), measures, save=True), text
 
 
@@ -121,7 +122,7 @@ def draw_asymmetry(lexicon: Lexicon, rng: Random) -> Drawn:
         template = rng.choice(lexicon.sentences["asymmetry_of"])
     else:
         template = rng.choice(lexicon.sentences["asymmetry"])
-    return Asymmetry(bases, measure), _sentence(template, lexicon, rng, bases=bases, base_measure=measure)
+    return Asymmetry(bases, measure), _sentence(template, lexicon, rng, _Said(bases=bases, base_measure=measure))
 
 
 def draw_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -132,16 +133,16 @@ def draw_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
         first, second = rng.choice(_ORDERS)
         pieces, other = [Piece(first, (base,))], [Piece(second, (base,))]
         template = rng.choice(lexicon.sentences["ratio"])
-        text = _sentence(template, lexicon, rng, pieces=pieces, other=other)
+        text = _sentence(template, lexicon, rng, _Said(pieces=pieces, other=other))
         return Ratio(targets_of(pieces), targets_of(other)[0]), text
     pieces = _pieces(rng)
     if draw < 0.5 and lexicon.sentences["ratio_icv"]:
         template = rng.choice(lexicon.sentences["ratio_icv"])
-        return Ratio(targets_of(pieces), "intracranial_volume"), _sentence(template, lexicon, rng, pieces=pieces)
+        return Ratio(targets_of(pieces), "intracranial_volume"), _sentence(template, lexicon, rng, _Said(pieces=pieces))
     name = rng.choice(_DENOMINATORS) if rng.random() < 0.75 else rng.choice((*_UNSIDED, *BILATERAL_NAMES))
     other = [Piece("union", (name,))]
     template = rng.choice(lexicon.sentences["ratio"])
-    return Ratio(targets_of(pieces), name), _sentence(template, lexicon, rng, pieces=pieces, other=other)
+    return Ratio(targets_of(pieces), name), _sentence(template, lexicon, rng, _Said(pieces=pieces, other=other))
 
 
 def draw_distance(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -149,11 +150,11 @@ def draw_distance(lexicon: Lexicon, rng: Random) -> Drawn:
     sides = lexicon.sentences["distance_sides"]
     if sides and rng.random() < 0.2:
         base = rng.choice(SIDED)
-        text = _sentence(rng.choice(sides), lexicon, rng, bases=(base,))
+        text = _sentence(rng.choice(sides), lexicon, rng, _Said(bases=(base,)))
         return Distance(structure_of(base, "left"), structure_of(base, "right")), text
     first, second = _two(rng)
     template = rng.choice(lexicon.sentences["distance"])
-    text = _sentence(template, lexicon, rng, pieces=[first], other=[second])
+    text = _sentence(template, lexicon, rng, _Said(pieces=[first], other=[second]))
     if rng.random() < 0.1:
         text += lexicon.phrase("unit_length", rng)
     return Distance(first.targets()[0], second.targets()[0]), text
@@ -163,12 +164,12 @@ def draw_everything(lexicon: Lexicon, rng: Random) -> Drawn:
     """All parts."""
     draw = rng.random()
     if draw < 0.4:
-        return Everything(()), _sentence(rng.choice(lexicon.sentences["all_show"]), lexicon, rng)
+        return Everything(()), _sentence(rng.choice(lexicon.sentences["all_show"]), lexicon, rng, _Said())
     if draw < 0.6 and lexicon.sentences["all_volume"]:
-        return Everything(("volume",)), _sentence(rng.choice(lexicon.sentences["all_volume"]), lexicon, rng)
+        return Everything(("volume",)), _sentence(rng.choice(lexicon.sentences["all_volume"]), lexicon, rng, _Said())
     measures = _measures(rng)
     return Everything(measures), _sentence(
-        rng.choice(lexicon.sentences["all_measure"]), lexicon, rng, measures=measures
+        rng.choice(lexicon.sentences["all_measure"]), lexicon, rng, _Said(measures=measures)
     )
 
 
@@ -179,13 +180,13 @@ def draw_change(lexicon: Lexicon, rng: Random) -> Drawn:
     pieces = _pieces(rng)
     if lexicon.sentences.get(worded) and rng.random() < 0.35:
         return Change(op, targets_of(pieces)), _sentence(
-            rng.choice(lexicon.sentences[worded]), lexicon, rng, pieces=pieces
+            rng.choice(lexicon.sentences[worded]), lexicon, rng, _Said(pieces=pieces)
         )
     measure = rng.choices(CHANGING, _CHANGING_WEIGHTS)[0]
     template = rng.choice(lexicon.sentences[op])
     if "m" not in template.slots():
         measure = "volume"
-    text = _sentence(template, lexicon, rng, pieces=pieces, base_measure=measure)
+    text = _sentence(template, lexicon, rng, _Said(pieces=pieces, base_measure=measure))
     return Change(op, targets_of(pieces), measure), text
 
 
@@ -199,19 +200,19 @@ def draw_question(lexicon: Lexicon, rng: Random) -> Drawn:
             base = rng.choice(SIDED)
             pair = structure_of(base, "left"), structure_of(base, "right")
             about = "cerebrum" if base == "hemisphere" else base
-            text = _sentence(template, lexicon, rng, bases=(base,), base_measure=measure)
+            text = _sentence(template, lexicon, rng, _Said(bases=(base,), base_measure=measure))
         else:
             first, second = _two(rng)
             pair = first.targets()[0], second.targets()[0]
             about = pair[0]
-            text = _sentence(template, lexicon, rng, pieces=[first], other=[second], base_measure=measure)
+            text = _sentence(template, lexicon, rng, _Said(pieces=[first], other=[second], base_measure=measure))
         pair = (pair[1], pair[0]) if smaller else pair
         return Question("side" if kind == "side" else "which", *pair, about=about, measure=measure), text
     piece = _one(rng)
     target = piece.targets()[0]
     template = rng.choice(lexicon.sentences["did_grow" if kind == "grew" else "did_shrink"])
     measure = rng.choices(CHANGING, _CHANGING_WEIGHTS)[0] if "m" in template.slots() else "volume"
-    text = _sentence(template, lexicon, rng, pieces=[piece], base_measure=measure)
+    text = _sentence(template, lexicon, rng, _Said(pieces=[piece], base_measure=measure))
     return Question("grew" if kind == "grew" else "shrank", target, target, about=target, measure=measure), text
 
 
@@ -283,30 +284,31 @@ def _two(rng: Random) -> tuple[Piece, Piece]:
     return first_piece, second_piece
 
 
-def _sentence(
-    template: Template,
-    lexicon: Lexicon,
-    rng: Random,
-    *,
-    pieces: Sequence[Piece] = (),
-    other: Sequence[Piece] = (),
-    bases: Sequence[str] = (),
-    measures: Sequence[str] = (),
-    base_measure: str = "volume",
-) -> str:
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the slots of a sentence stand for."""
+
+    pieces: Sequence[Piece] = ()
+    other: Sequence[Piece] = ()
+    bases: Sequence[str] = ()
+    measures: Sequence[str] = ()
+    base_measure: str = "volume"
+
+
+def _sentence(template: Template, lexicon: Lexicon, rng: Random, said: _Said) -> str:
     slots: dict[str, str | Callable[[], str]] = {
-        "m": lambda: rng.choice((base_measure.replace("_", " "), lexicon.phrase(base_measure, rng))),
-        "M": lambda: _conjunction([lexicon.phrase(measure, rng) for measure in measures], lexicon, rng),
-        "MS": lambda: _measure_phrase(lexicon, rng, pieces=pieces, slots=slots),
+        "m": lambda: rng.choice((said.base_measure.replace("_", " "), lexicon.phrase(said.base_measure, rng))),
+        "M": lambda: _conjunction([lexicon.phrase(measure, rng) for measure in said.measures], lexicon, rng),
+        "MS": lambda: _measure_phrase(lexicon, rng, pieces=said.pieces, slots=slots),
         "between_must": lambda: lexicon.phrase("between", rng) or " over time",
     }
-    if pieces:
-        slots |= _named(pieces, lexicon, rng, may_follow="S_suffix" in template.slots(), mark="S")
-        slots["Sp"] = lambda: name_structures(pieces, lexicon, rng, may_follow=False, plural=True).bare
-    if other:
-        slots |= _named(other, lexicon, rng, may_follow=False, mark="S2")
-    if bases:
-        slots |= _bilateral(bases, lexicon, rng)
+    if said.pieces:
+        slots |= _named(said.pieces, lexicon, rng, may_follow="S_suffix" in template.slots(), mark="S")
+        slots["Sp"] = lambda: name_structures(said.pieces, lexicon, rng, may_follow=False, plural=True).bare
+    if said.other:
+        slots |= _named(said.other, lexicon, rng, may_follow=False, mark="S2")
+    if said.bases:
+        slots |= _bilateral(said.bases, lexicon, rng)
     return lexicon.fill(template, rng, slots)
 
 
