@@ -13,6 +13,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# a loaded machine is slow, not wrong
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 TINY_SHAPE = (8, 9, 10)
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
