@@ -142,7 +142,10 @@ def test_own_header_layout_is_that_of_nibabel(version: Version, header: type[Any
             assert np.dtype(form) == dtype.newbyteorder("="), field
 
 
-@pytest.mark.parametrize("folder", "pattern"), [("cohort_ds002748", "sub-01/**/*.nii.gz"), ("longitudinal_openms", "sub-*03/ses-02/**/*.nii.gz")]
+@pytest.mark.parametrize(
+    ("folder", "pattern"),
+    [("cohort_ds002748", "sub-01/**/*.nii.gz"), ("longitudinal_openms", "sub-*03/ses-02/**/*.nii.gz")],
+)
 def test_masks_on_real_scans_keep_their_geometry(
     folder: str, pattern: str, shared_data: Callable[[str], Path], tmp_path: Path
 ) -> None:
