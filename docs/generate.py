@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vp_engine.cli.reference import ops_reference
+from vp_engine.environment.reference import reference
 from vp_engine.tables.schema import SCHEMAS, load_schema
 
 DOCS = Path(__file__).resolve().parent
@@ -42,7 +42,7 @@ def _cell(rule: dict[str, Any]) -> str:
 def main() -> int:
     """Write or check; exit 1 when a page is out of date."""
     stale = []
-    for name, text in (("ops.md", ops_reference()), ("tables.md", tables_reference())):
+    for name, text in (("ops.md", reference()), ("tables.md", tables_reference())):
         path = DOCS / name
         wanted = NOTE + text
         if path.exists() and path.read_text(encoding="utf-8") == wanted:

@@ -137,9 +137,9 @@ def _question(entry: Any) -> tuple[str, tuple[str, ...], int]:
 
 def ops() -> None:
     """Print the reference of the program language."""
-    from vp_engine.cli.reference import ops_reference
+    from vp_engine.environment.reference import reference
 
-    print(ops_reference(), end="")
+    print(reference(), end="")
 
 
 def register(app: typer.Typer) -> None:

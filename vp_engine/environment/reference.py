@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from vp_engine.anatomy import STRUCTURES
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.values import Mask, Number
@@ -22,7 +23,7 @@ without unit (`scaled`). Nothing else of Python is part of the language."""
 
 
 def reference() -> str:
-    """Return the whole language as Markdown: rules, variables, ops with their docstrings, and the closed word lists."""
+    """Return the whole language as Markdown: rules, variables, ops with their docstrings, word lists, structures."""
     parts = ["# The program language", _RULES, "## Variables that are always there"]
     parts.append("\n".join(f"- `{name}`: {kind}" for name, kind in PROGRAM_VARIABLES.items()))
     parts.append("## Ops")
@@ -30,9 +31,14 @@ def reference() -> str:
         parts += [f"### {op.name}", f"`{op.signature()}`", _as_markdown(op.doc)]
     parts.append("## Words")
     for name, words in TEXT_TYPES.items():
+        if name == "Structure":
+            continue  # the table at the end says more
         parts += [f"### {name}", ", ".join(f"`{word}`" for word in words)]
     parts.append("## Reasons of refusal")
     parts.append("\n".join(f"- `{code}`: {sentence}" for code, sentence in REASONS.items()))
+    parts.append("## Structures")
+    rows = [f"| `{s.name}` | {s.label} | {s.kind} | {', '.join(s.synonyms)} |" for s in STRUCTURES.values()]
+    parts.append("\n".join(["| name | label | kind | other words |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
 
