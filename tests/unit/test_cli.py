@@ -115,6 +115,36 @@ def test_json_log_lines_cannot_be_forged() -> None:
     assert json.loads(line)["level"] == "info"
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "q.jsonl:2"),
+        ('{"images": ["T1w"]}', 'text under "prompt"'),
+        ("[1]", 'text under "prompt"'),
+        ('{"prompt": "p", "images": [1]}', "images: expected suffixes"),
+        ('{"prompt": "p", "sessions": 1000}', "sessions: expected a number from 1 to 100"),
+        ('{"prompt": "p", "sessions": true}', "sessions: expected a number"),
+        ("[" * 100000, "q.jsonl:2"),
+    ],
+)
+def test_plan_names_the_line_that_is_wrong(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"prompt": "Measure the thalamus."}\n' + line + "\n")
+    result = CliRunner().invoke(cli.app, ["plan", "--file", str(file)])
+    assert isinstance(result.exception, ConfigError)
+    assert said in result.exception.message
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["plan", "p", "--file", "q"], ["ask", "only a question"]])
+def test_incomplete_questions_are_refused(arguments: list[str]) -> None:
+    assert isinstance(CliRunner().invoke(cli.app, arguments).exception, ConfigError)
+
+
+def test_damaged_weights_are_told_not_loaded(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["plan", "Measure the thalamus.", "--model", str(tmp_path)])
+    assert isinstance(result.exception, WeightsError)
+
+
 def test_ops_prints_the_page_of_the_docs() -> None:
     result = CliRunner().invoke(cli.app, ["ops"])
     assert result.exit_code == 0

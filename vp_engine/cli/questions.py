@@ -83,12 +83,14 @@ def plan(
         raise ConfigError("expected either a question or --file")
     asked = list(_questions(file)) if file else [_question({"prompt": prompt, "images": images, "sessions": sessions})]
 
-    from vp_engine.agent.planner import Agent
-    from vp_engine.cohort.preview import plan_prompt
     from vp_engine.cohort.weights import model_folder, verify_weights
 
     folder = model_folder(model)
     verify_weights(folder)
+
+    from vp_engine.agent.planner import Agent
+    from vp_engine.cohort.preview import plan_prompt
+
     planner = Agent.from_pretrained(folder / "agent")
     for text, suffixes, count in asked:
         preview = plan_prompt(text, planner=planner, images=suffixes, sessions=count)

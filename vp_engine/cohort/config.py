@@ -271,7 +271,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
 def _dataset(name: str, entry: dict[str, Any], folder: Path) -> DatasetConfig:
     wanted = entry.get("participants", "all")
     listed = wanted["exclude"] if isinstance(wanted, dict) else wanted
-    ids = () if listed == "all" else tuple(sorted({item.removeprefix("sub-") for item in listed}))
+    ids = () if listed == "all" else tuple(sorted(set(listed)))
     return DatasetConfig(
         name=name,
         path=folder / entry["path"],
