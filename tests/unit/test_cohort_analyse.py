@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset, write_scan
 from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
@@ -166,6 +166,18 @@ def test_corrupt_scan_costs_its_rows_only(study: Study) -> None:
     assert status["01", "02", "vol"] == status["01", None, "growth"] == "refused_input"
     assert status["01", "01", "vol"] == status["01", "02", "flair"] == status["02", "02", "vol"] == "ok"
     assert study.table("measurements", participant="01", session="02", prompt_id="vol") == []
+
+
+def test_flags_of_gate_and_choice_are_in_the_rows(study: Study) -> None:
+    anat = study.root / "sub-03" / "ses-01" / "anat"
+    (anat / "sub-03_ses-01_T1w.nii.gz").rename(anat / "sub-03_ses-01_run-1_T1w.nii.gz")
+    write_scan(anat / "sub-03_ses-01_run-2_T1w.nii.gz", 7, grown=1)
+    study.config = replace(study.config, datasets=(DatasetConfig("tiny", study.root, ("03",)),))
+    study.run()
+    left, _ = study.table("measurements", prompt_id="vol")
+    assert (left["value"], left["flags"]) == (96.0, ["flag_several_scans"])
+    (path,) = {row["path"] for row in study.table("segmentations", prompt_id="vol")}
+    assert path.endswith("sub-03_ses-01_run-1_space-orig_seg-vol_dseg.nii.gz")
 
 
 def test_nothing_is_done_twice(again: Study) -> None:

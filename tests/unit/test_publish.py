@@ -84,29 +84,38 @@ def test_jobs_of_one_run_share_and_steps_exclude(tmp_path: Path) -> None:
     assert list((tmp_path / lock.LOCK_FOLDER).iterdir()) == []
 
 
+def test_lock_on_a_full_disk_is_infrastructure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InfrastructureError):
+        lock.writing(tmp_path, "index", alone=True).__enter__()
+
+
 def _plant(output: Path, **holder: object) -> Path:
-    path = output / lock.LOCK_FOLDER / "index.json"
+    path = output / lock.LOCK_FOLDER / "index.0.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(holder))
+    path.write_text(json.dumps({"part": "index", "alone": True, "since": "then"} | holder))
     return path
 
 
 def test_holder_that_died_here_makes_way(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    _plant(tmp_path, host=socket.gethostname(), pid=child.pid, born="1", alone=True)
+    _plant(tmp_path, host=socket.gethostname(), pid=child.pid, born="1")
     with lock.writing(tmp_path, "index", alone=True):
         pass
 
 
 def test_later_process_with_the_number_of_the_dead_one_is_not_the_holder(tmp_path: Path) -> None:
-    _plant(tmp_path, host=socket.gethostname(), pid=os.getpid(), born="another time", alone=True)
+    _plant(tmp_path, host=socket.gethostname(), pid=os.getpid(), born="another time")
     with lock.writing(tmp_path, "collect", alone=True):
         pass
 
 
 def test_holder_elsewhere_is_believed_until_its_heart_stops(tmp_path: Path) -> None:
-    path = _plant(tmp_path, host="elsewhere", pid=1, born="1", alone=True)
+    path = _plant(tmp_path, host="elsewhere", pid=1, born="1")
     for part in ("index", "collect"):
         with pytest.raises(OutputInUse, match="elsewhere"), lock.writing(tmp_path, part, alone=True):
             pass

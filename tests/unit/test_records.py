@@ -114,10 +114,19 @@ def test_interrupted_task_is_not_final(tmp_path: Path) -> None:
 def test_strays_go_and_empty_folders_with_them(tmp_path: Path, saved: dict[str, TaskRecord]) -> None:
     folder = derivative_folder(tmp_path, "tiny") / "sub-01"
     (folder / "ses-09" / "anat").mkdir(parents=True)
-    (folder / "ses-09" / "anat" / "old_dseg.nii.gz").touch()
-    strays = remove_strays(folder.parent, "01", {"01/a": saved["01/a"]})
-    assert [path.name for path in strays] == ["old_dseg.nii.gz", "None_growth.txt", "01_b.txt"]
-    assert sorted(path.name for path in folder.rglob("*")) == ["01_a.txt"]
+    ours = (
+        "x_seg-old_dseg.nii.gz",
+        "x_seg-old_dseg.json",
+        "x_label-brain_desc-old_mask.nii.gz",
+        "x_old_transcript.json",
+    )
+    for name in ours:
+        (folder / "ses-09" / "anat" / name).touch()
+    (folder / "notes.txt").touch()
+    strays = remove_strays(folder.parent, "01", saved)
+    assert {path.name for path in strays} == set(ours)
+    kept = [path.name for path in sorted(folder.rglob("*"))]
+    assert kept == ["01_a.txt", "01_b.txt", "None_growth.txt", "notes.txt"]
 
 
 def test_key_depends_on_every_part() -> None:

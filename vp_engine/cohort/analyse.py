@@ -22,7 +22,7 @@ from vp_engine.cohort.records import (
 )
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.tasks import Fingerprint, Task, read_tasks
-from vp_engine.errors import ConfigError, VoxelPromptError
+from vp_engine.errors import ConfigError, InfrastructureError, WeightsError
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def analyse_shard(
                 continue
             try:
                 receipt[participant] = analyse_participant(own, root, output, engine=engine)
-            except VoxelPromptError:
+            except (InfrastructureError, WeightsError):
                 raise
             except Exception as error:  # noqa: BLE001 - a bug must not take the neighbours along; raised after the last
                 _log.exception("sub-%s: not finished", participant)
@@ -112,11 +112,7 @@ def analyse_participant(tasks: Sequence[Task], root: Path, output: Path, *, engi
     sweep(derivatives / f"sub-{participant}")
     asked = {task.id: (task, task.fingerprint(root, engine.model_id)) for task in tasks}
     recorded = load_record(output, dataset, participant)
-    kept = {
-        name: recorded[name]
-        for name, (_, print_) in asked.items()
-        if name in recorded and recorded[name].key == print_.key
-    }
+    kept = {name: record for name, record in recorded.items() if name in asked and record.key == asked[name][1].key}
     todo = {name: both for name, both in asked.items() if name not in kept}
     records = kept | (_run(todo, root, derivatives=derivatives, engine=engine) if todo else {})
     remove_strays(derivatives, participant, records)

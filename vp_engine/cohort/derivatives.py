@@ -105,8 +105,8 @@ def describe_dataset(config: Config, dataset: str, output: Path) -> None:
         write_dataset_description(
             root, source_name=dataset, source_path=config.dataset(dataset).path, version=__version__, prompts=prompts
         )
-        for stale in (*root.glob("seg-*_dseg.tsv"), *root.glob(".*")):
-            if stale.name != ".bidsignore" and stale.name.removeprefix("seg-").removesuffix("_dseg.tsv") not in found:
+        for stale in root.glob("seg-*_dseg.tsv"):
+            if stale.name.removeprefix("seg-").removesuffix("_dseg.tsv") not in found:
                 stale.unlink()
         for prompt_id, structures in sorted(found.items()):
             write_dseg_tsv(root, prompt_id, structures)

@@ -1,16 +1,18 @@
 """One writer per part of an output directory, also across machines that share it.
 
-A writer holds a file in `<output>/.locks/`, made with `O_EXCL` (which network file systems honour, unlike `flock`).
-The jobs of one run work on different shards and hold different files; steps that touch everything hold theirs alone.
-So a second run on the same directory stops at its first step that would write what another process is writing.
+A writer puts a file of its own into `<output>/.locks/` and then looks at the files of the others: of two that come at
+once both may step back, but never do both go on. No file is ever shared, so that the remains of a dead writer can be
+removed without taking a living one's; network file systems keep this, unlike `flock`.
+The jobs of one run hold different parts (shards); steps that touch everything hold theirs alone. A second run on the
+same directory stops at its first step that would write what another process is writing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vp_engine.errors import InfrastructureError, OutputInUse
+from vp_engine.cohort.publish import publish_json
+from vp_engine.errors import OutputInUse
 
 LOCK_FOLDER = ".locks"
 HEARTBEAT_S = 20.0
@@ -46,19 +49,21 @@ def writing(output: Path, part: str, *, alone: bool) -> Iterator[None]:
         When the lock cannot be written.
     """
     folder = output / LOCK_FOLDER
-    own = folder / f"{part}.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _create(own, alone=alone)
-    except OSError as error:
-        raise InfrastructureError(f"Expected to create {own}, got: {error}. Check the disk and its rights.") from error
+    own = folder / f"{part}.{secrets.token_hex(8)}.json"
+    holder = {
+        "part": part,
+        "alone": alone,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "born": _born(os.getpid()),
+    }
+    publish_json(own, holder | {"since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(own, stop), daemon=True)
     try:
-        # Create first, look afterwards: of two that come at once both may step back, but never do both go on.
         for other in sorted(folder.glob("*.json")):
             if other != own:
-                _make_way(other, own, alone=alone)
+                _make_way(other, own, part=part, alone=alone)
         heart.start()
         yield
     finally:
@@ -66,43 +71,23 @@ def writing(output: Path, part: str, *, alone: bool) -> Iterator[None]:
         own.unlink(missing_ok=True)
 
 
-def _create(own: Path, *, alone: bool) -> None:
-    document = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "alone": alone}
-    text = json.dumps(document | {"since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-    for _ in range(2):
-        try:
-            descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            holder = _read(own)
-            if not _stale(own, holder, now=_clock_of(own.parent)):
-                raise _in_use(own, holder) from None
-            own.unlink(missing_ok=True)
-            continue
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-        return
-    raise _in_use(own, _read(own))
-
-
-def _make_way(other: Path, own: Path, *, alone: bool) -> None:
+def _make_way(other: Path, own: Path, *, part: str, alone: bool) -> None:
     holder = _read(other)
-    if not alone and not holder.get("alone", True):
+    if holder is None or not (alone or holder["alone"] or holder["part"] == part):
         return
-    if not _stale(other, holder, now=own.stat().st_mtime):
-        raise _in_use(other, holder)
-    other.unlink(missing_ok=True)
-
-
-def _clock_of(folder: Path) -> float:
-    """The time by the clock that stamps the files of a folder, which on a network disk is not ours."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as probe:
-        return Path(probe.name).stat().st_mtime
+    if _stale(other, holder, now=own.stat().st_mtime):
+        other.unlink(missing_ok=True)
+        return
+    raise OutputInUse(
+        f"Expected to be the only writer of {own.parent.parent}, but process {holder['pid']} on {holder['host']} "
+        f"holds {holder['part']} since {holder['since']}. Wait for it; if it is surely gone, remove {other}."
+    )
 
 
 def _stale(path: Path, holder: dict[str, Any], *, now: float) -> bool:
-    if holder.get("host") == socket.gethostname():
-        born = _born(int(holder.get("pid", -1)))
-        return born is None or born != holder.get("born")
+    """Whether a holder is dead; `now` is read from the clock that stamps the files, which may not be ours."""
+    if holder["host"] == socket.gethostname():
+        return _born(holder["pid"]) != holder["born"]
     try:
         return now - path.stat().st_mtime > STALE_AFTER_S
     except FileNotFoundError:
@@ -125,21 +110,13 @@ def _born(pid: int) -> str | None:
     return None if Path("/proc/self/stat").exists() else "unknown"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    """Who holds a lock; None when it is gone again."""
     try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}  # just being written, or gone: treated as held by an unknown holder until its age says otherwise
-    return document if isinstance(document, dict) else {}
-
-
-def _in_use(path: Path, holder: dict[str, Any]) -> OutputInUse:
-    who = f"process {holder.get('pid', '?')} on {holder.get('host', 'an unknown machine')}"
-    since = holder.get("since", "an unknown time")
-    return OutputInUse(
-        f"Expected to be the only writer of {path.parent.parent}, but {who} holds {path.stem} since {since}. "
-        f"Wait for it; if it is surely gone, remove {path}."
-    )
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return document
 
 
 def _beat(path: Path, stop: threading.Event) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ FORMAT = 1
 TABLES = ("runs", "measurements", "segmentations")
 """The tables a record holds, one Parquet file each."""
 
+_OURS = re.compile(r"_(seg-[0-9A-Za-z]+_dseg|label-[0-9A-Za-z]+_desc-[0-9A-Za-z]+_mask|transcript)\.(nii\.gz|json)$")
 _NOT_FINAL = frozenset({"timeout", "interrupted"})
 
 Rows = list[dict[str, Any]]
@@ -150,11 +152,14 @@ def save_record(folder: Path, tasks: Mapping[str, TaskRecord], *, model_id: str)
 
 
 def remove_strays(derivatives: Path, participant: str, tasks: Mapping[str, TaskRecord]) -> list[Path]:
-    """Delete the derivatives of a participant that no task names: of removed prompts, of attempts that were killed."""
+    """Delete the derivatives of a participant that no task names: of removed prompts, of attempts that were killed.
+
+    Files that are not called as ours are left alone.
+    """
     named = {derivatives / file for task in tasks.values() for file in task.outputs}
     folder = derivatives / f"sub-{participant}"
     found = sorted(folder.rglob("*"), reverse=True)  # files before the folders they are in
-    strays = [path for path in found if not path.is_dir() and path not in named]
+    strays = [path for path in found if _OURS.search(path.name) and path not in named]
     for path in strays:
         path.unlink(missing_ok=True)
     for path in found:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from vp_engine import __version__
 from vp_engine.cohort.choice import Choice, PlannedScan, choose
-from vp_engine.cohort.publish import sha256_of
 from vp_engine.cohort.records import task_id, task_key
-from vp_engine.errors import ConfigError
+from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.tables.parquet import read_table
+from vp_engine.volumes.intake import file_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Task:
         model_id : str
         """
         paths = sorted(choice.scan.path for choice in self.choices)
-        hashes = [_sha256(root / path) for path in paths]
+        hashes = [_sha256(root / path, root) for path in paths]
         key = task_key(**asdict(self), hashes=hashes, model_id=model_id, version=__version__)
         known = [sha for sha in hashes if sha is not None]
         return Fingerprint(key, hashlib.sha256("".join(known).encode()).hexdigest() if known else None)
@@ -130,8 +130,8 @@ def _task(row: Mapping[str, Any]) -> Task:
     )
 
 
-def _sha256(path: Path) -> str | None:
+def _sha256(path: Path, root: Path) -> str | None:
     try:
-        return sha256_of(path)
-    except OSError:
-        return None  # the gate says why when the image is asked for
+        return file_sha256(path, root=root)
+    except InputRefused:
+        return None  # the gate says so again when the image is asked for, and then it becomes a row
