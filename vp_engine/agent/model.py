@@ -39,10 +39,10 @@ class AgentConfig:
     """
 
     vocabulary: int
-    hidden: int = 256
+    hidden: int = 192
     layers: int = 4
-    heads: int = 8
-    feedforward: int = 640
+    heads: int = 6
+    feedforward: int = 512
     phi_dim: int = 32
     max_tokens: int = 1024
     min_confidence: float = 0.0

@@ -21,7 +21,7 @@ from vp_engine.agent.language.generator import draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.model import TOKENIZER_FILE, AgentConfig, LanguageModel, save_model
 from vp_engine.agent.phi import structure_phi
-from vp_engine.agent.tokenizer import load_tokenizer, train_tokenizer
+from vp_engine.agent.tokenizer import load_tokenizer, terminal_ids, train_tokenizer
 from vp_engine.errors import ConfigError
 from vp_engine.training.agent_batches import IGNORED, Batch, Encoder, training_batches
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
@@ -55,10 +55,10 @@ class AgentRecipe:
         Of torch.
     """
 
-    steps: int = 3000
+    steps: int = 2500
     tokens_per_batch: int = 3072
-    learning_rate: float = 2e-3
-    warmup: int = 150
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
     weight_decay: float = 0.05
     phi_weight: float = 0.3
     average_decay: float = 0.998
@@ -73,7 +73,7 @@ class AgentRecipe:
 RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
     {
         "default": AgentRecipe(),
-        "smoke": AgentRecipe(steps=4, tokens_per_batch=512, hidden=32, layers=1, feedforward=64, tokenizer_prompts=500),
+        "smoke": AgentRecipe(steps=4, tokens_per_batch=512, hidden=48, layers=1, feedforward=64, tokenizer_prompts=500),
     }
 )
 """Named recipes of `vp train agent`."""
@@ -135,6 +135,7 @@ def train_agent(
         feedforward=chosen.feedforward,
     )
     model = LanguageModel(config)
+    name_terminals(model, tokenizer)
     optimizer = _optimizer(model, chosen)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
@@ -166,6 +167,26 @@ def train_agent(
             save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
             save_model(averaged, out)
     return out
+
+
+@torch.no_grad()
+def name_terminals(model: LanguageModel, tokenizer: Tokenizer) -> None:
+    """Start the embedding of each terminal near those of the words in its name.
+
+    Embeddings are shared by input and output, so that saying ``structure:left_caudate`` after reading
+    "left caudate" starts as copying and need not be learnt pair by pair.
+    """
+    table_VH = model.llama.get_input_embeddings().weight
+    for terminal, row in terminal_ids(tokenizer).items():
+        name = terminal.partition(":")[2].replace("_", " ")
+        words = tokenizer.encode(name).ids if name else []
+        if words:
+            named_H = table_VH[words].sum(0) / math.sqrt(len(words))
+            table_VH[row] = _NAMED * named_H + math.sqrt(1.0 - _NAMED**2) * table_VH[row]
+
+
+_NAMED = 0.85
+"""Share of the name in a terminal's first embedding; the rest is its own."""
 
 
 def learning_rate(step: int, recipe: AgentRecipe) -> float:

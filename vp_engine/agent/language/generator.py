@@ -156,9 +156,9 @@ def _request(words: Lexicon, rng: Random, scope: str) -> tuple[str, tuple[tuple[
 
 
 def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
-    if rng.random() < 0.06:
+    if rng.random() < 0.05:
         return draw_list(words, rng)
-    number = rng.choices((1, 2, 3), (84, 13, 3))[0]
+    number = rng.choices((1, 2, 3), (88, 10, 2))[0]
     drawn: list[Drawn] = []
     for _ in range(number):
         clause, sentence = rng.choices(_DRAWS, _DRAW_WEIGHTS)[0](words, rng)

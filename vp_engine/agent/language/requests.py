@@ -233,7 +233,7 @@ def _comparative(lexicon: Lexicon, rng: Random, kind: str) -> tuple[tuple[Templa
 
 
 def _measures(rng: Random) -> tuple[str, ...]:
-    number = rng.choices((1, 2, 3), (80, 15, 5))[0]
+    number = rng.choices((1, 2, 3), (86, 11, 3))[0]
     drawn = dict.fromkeys(rng.choices(MEASURES, _MEASURE_WEIGHTS, k=number))
     if "centroid" in drawn:
         drawn = {name: None for name in drawn if not name.startswith("centroid_")}
@@ -241,7 +241,7 @@ def _measures(rng: Random) -> tuple[str, ...]:
 
 
 def _bases(rng: Random, names: Sequence[str], *, most: int = 6) -> tuple[str, ...]:
-    number = rng.choices((1, 2, 3, 4, 5, 6), (70, 18, 7, 3, 1, 1))[0]
+    number = rng.choices((1, 2, 3, 4, 5, 6), (76, 14, 6, 2, 1, 1))[0]
     return tuple(rng.sample(names, min(number, most)))
 
 
