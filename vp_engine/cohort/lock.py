@@ -87,7 +87,7 @@ def _make_way(other: Path, own: Path, *, part: str, alone: bool) -> None:
 def _stale(path: Path, holder: dict[str, Any], *, now: float) -> bool:
     """Whether a holder is dead; `now` is read from the clock that stamps the files, which may not be ours."""
     if holder["host"] == socket.gethostname():
-        return _born(holder["pid"]) != holder["born"]
+        return bool(_born(holder["pid"]) != holder["born"])
     try:
         return now - path.stat().st_mtime > STALE_AFTER_S
     except FileNotFoundError:
