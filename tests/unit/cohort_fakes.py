@@ -83,7 +83,9 @@ def write_dataset(root: Path) -> Path:
         for number in range(1, sessions + 1):
             anat = root / f"sub-{participant}" / f"ses-0{number}" / "anat"
             name = f"sub-{participant}_ses-0{number}"
-            write_scan(anat / f"{name}_T1w.nii.gz", 10 * int(participant) + number, grown=number - 1 + (participant == "02"))
+            write_scan(
+                anat / f"{name}_T1w.nii.gz", 10 * int(participant) + number, grown=number - 1 + (participant == "02")
+            )
             lines.append(f"ses-0{number}\t202{number}-01-01T00:00:00\n")
             if participant == "01":
                 write_scan(anat / f"{name}_FLAIR.nii.gz", 100 + number)
