@@ -23,6 +23,7 @@ from vp_engine.cohort.records import (
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.tasks import Fingerprint, Task, read_tasks
 from vp_engine.errors import ConfigError, InfrastructureError, WeightsError
+from vp_engine.volumes.intake import GateLimits
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def analyse_shard(
     InfrastructureError
         If the disk or the device fails; participants that were finished keep their records.
     """
-    root = config.dataset(dataset).path
+    root, limits = config.dataset(dataset).path, config.dataset(dataset).limits
     tasks = read_tasks(output, dataset, shard_number(shard))
     if unknown := sorted(set(participants) - tasks.keys()):
         raise ConfigError(f"Expected participants of {shard}, got {', '.join(unknown)}; it has {', '.join(tasks)}")
@@ -70,7 +71,7 @@ def analyse_shard(
             if participants and participant not in participants:
                 continue
             try:
-                receipt[participant] = analyse_participant(own, root, output, engine=engine)
+                receipt[participant] = analyse_participant(own, root, output, engine=engine, limits=limits)
             except (InfrastructureError, WeightsError):
                 raise
             except Exception as error:  # noqa: BLE001 - a bug must not take the neighbours along; raised after the last
@@ -82,7 +83,9 @@ def analyse_shard(
             publish_json(output / "records" / dataset / f"{shard}.json", receipt)
 
 
-def analyse_participant(tasks: Sequence[Task], root: Path, output: Path, *, engine: Engine) -> str:
+def analyse_participant(
+    tasks: Sequence[Task], root: Path, output: Path, *, engine: Engine, limits: GateLimits | None = None
+) -> str:
     """Run the tasks of one participant that are not recorded yet, and write the record.
 
     Parameters
@@ -94,6 +97,8 @@ def analyse_participant(tasks: Sequence[Task], root: Path, output: Path, *, engi
     output : Path
         Output directory.
     engine : Engine
+    limits : GateLimits, optional
+        What the intake gate accepts, if not the usual.
 
     Returns
     -------
@@ -110,11 +115,15 @@ def analyse_participant(tasks: Sequence[Task], root: Path, output: Path, *, engi
     folder = record_folder(output, dataset, participant)
     sweep(folder)
     sweep(derivatives / f"sub-{participant}")
-    asked = {task.id: (task, task.fingerprint(root, engine.model_id)) for task in tasks}
+    asked = {task.id: (task, task.fingerprint(root, engine.model_id, limits=limits)) for task in tasks}
     recorded = load_record(output, dataset, participant)
     kept = {name: record for name, record in recorded.items() if name in asked and record.key == asked[name][1].key}
     todo = {name: both for name, both in asked.items() if name not in kept}
-    records = kept | (_run(todo, root, derivatives=derivatives, engine=engine) if todo else {})
+    records = dict(kept)
+    if todo:
+        # with it comes torch, which takes seconds that a job without work should not cost
+        scans = Scans(root, engine.load().segmenter, limits=limits)
+        records |= _run(todo, scans, derivatives=derivatives, engine=engine)
     remove_strays(derivatives, participant, records)
     ordered = {task.id: records[task.id] for task in tasks}
     if todo or set(recorded) != set(ordered):
@@ -126,12 +135,10 @@ def analyse_participant(tasks: Sequence[Task], root: Path, output: Path, *, engi
 
 
 def _run(
-    todo: Mapping[str, tuple[Task, Fingerprint]], root: Path, *, derivatives: Path, engine: Engine
+    todo: Mapping[str, tuple[Task, Fingerprint]], scans: Scans, *, derivatives: Path, engine: Engine
 ) -> dict[str, TaskRecord]:
-    # with it comes torch, which takes seconds that a job without work should not cost
     from vp_engine.cohort.results import announce, run_task
 
-    scans = Scans(root, engine.load().segmenter)
     announce([task for task, _ in todo.values()], scans, engine)
     return {
         name: run_task(task, fingerprint, scans, engine, root=derivatives) for name, (task, fingerprint) in todo.items()

@@ -13,6 +13,7 @@ from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
 from vp_engine.errors import ConfigError
 from vp_engine.stats.formula import parse_formula
 from vp_engine.tables.schema import nearest, validate
+from vp_engine.volumes.intake import GateLimits
 
 MAX_BYTES = 1 << 20
 """Largest configuration file that is read."""
@@ -40,12 +41,20 @@ class DatasetConfig:
         The ids asked for, without ``sub-``; None means all.
     exclude : tuple of str
         Ids left out.
+    accept_form_mismatch : bool
+        Scans whose sform and qform differ a lot are read by their sform instead of being refused.
     """
 
     name: str
     path: Path
     participants: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    accept_form_mismatch: bool = False
+
+    @property
+    def limits(self) -> GateLimits:
+        """What the intake gate accepts from this dataset."""
+        return GateLimits(accept_form_mismatch=self.accept_form_mismatch)
 
     @property
     def is_demo(self) -> bool:
@@ -277,6 +286,7 @@ def _dataset(name: str, entry: dict[str, Any], folder: Path) -> DatasetConfig:
         path=folder / entry["path"],
         participants=ids if isinstance(wanted, list) else None,
         exclude=ids if isinstance(wanted, dict) else (),
+        accept_form_mismatch=entry.get("form_mismatch") == "accept",
     )
 
 

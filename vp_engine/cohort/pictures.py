@@ -71,8 +71,8 @@ def delineated_scans(config: Config, output: Path, *, limit: int = 12) -> Iterat
         derivatives = derivative_folder(output, dataset)
         try:
             scan = _scan_of(derivatives / path)
-            root = config.dataset(dataset).path
-            image, _ = to_canonical(read_image(root / scan, root=root))
+            root, limits = config.dataset(dataset).path, config.dataset(dataset).limits
+            image, _ = to_canonical(read_image(root / scan, root=root, limits=limits))
             labels, _ = to_canonical(read_labels(derivatives / path))
         except (InputRefused, OSError, KeyError, ValueError) as error:
             _log.warning("no picture of %s: %s", path, error)

@@ -12,6 +12,7 @@ import numpy as np
 
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.errors import InputRefused, RequestRefused
+from vp_engine.volumes.intake import GateLimits
 from vp_engine.volumes.nifti import read_image
 from vp_engine.volumes.volume import Volume
 
@@ -110,11 +111,14 @@ class Scans:
     root : Path or None
         Root of the dataset; no path may leave it.
     segmenter : Segmenter
+    limits : GateLimits, optional
+        What the gate accepts, if not the usual.
     """
 
-    def __init__(self, root: Path | None, segmenter: Segmenter) -> None:
+    def __init__(self, root: Path | None, segmenter: Segmenter, *, limits: GateLimits | None = None) -> None:
         self.root = root
         self.segmenter = segmenter
+        self.limits = limits
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._refused: dict[str, InputRefused] = {}
         self._wanted: dict[str, set[str]] = {}
@@ -132,7 +136,7 @@ class Scans:
             raise self._refused[path]
         if path not in self._volumes:
             try:
-                self._volumes[path] = read_image(self._file(path), root=self.root)
+                self._volumes[path] = read_image(self._file(path), root=self.root, limits=self.limits)
             except InputRefused as error:
                 self._refused[path] = error
                 raise

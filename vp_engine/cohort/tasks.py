@@ -15,7 +15,7 @@ from vp_engine.cohort.choice import Choice, PlannedScan, choose
 from vp_engine.cohort.records import task_id, task_key
 from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.tables.parquet import read_table
-from vp_engine.volumes.intake import file_sha256
+from vp_engine.volumes.intake import GateLimits, file_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +74,20 @@ class Task:
         """Name within the participant."""
         return task_id(self.session, self.prompt_id)
 
-    def fingerprint(self, root: Path, model_id: str) -> Fingerprint:
-        """Hash everything that decides the result: question, scans, weights, version of the code.
+    def fingerprint(self, root: Path, model_id: str, *, limits: GateLimits | None = None) -> Fingerprint:
+        """Hash everything that decides the result: question, scans, weights, version of the code, limits of the gate.
 
         Parameters
         ----------
         root : Path
             The dataset.
         model_id : str
+        limits : GateLimits, optional
         """
         paths = sorted(choice.scan.path for choice in self.choices)
         hashes = [_sha256(root / path, root) for path in paths]
-        key = task_key(**asdict(self), hashes=hashes, model_id=model_id, version=__version__)
+        gate = asdict(limits or GateLimits())
+        key = task_key(**asdict(self), hashes=hashes, model_id=model_id, version=__version__, gate=gate)
         known = [sha for sha in hashes if sha is not None]
         return Fingerprint(key, hashlib.sha256("".join(known).encode()).hexdigest() if known else None)
 

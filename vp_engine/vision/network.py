@@ -110,9 +110,9 @@ class VisionNetwork(nn.Module):
         self.up = nn.ModuleList(ConvBlock(2 * c[n], c[n], depth=depth[n], groups=config.groups) for n in levels[:-1])
         self.down_exchange = nn.ModuleList(StreamExchange(c[n]) for n in levels[1:])
         self.up_exchange = nn.ModuleList(StreamExchange(c[n]) for n in levels[:-1])
-        self.head = nn.Sequential(nn.Linear(PHI_DIM, 64), nn.SiLU(), nn.Linear(64, c[0] + 1))
-        with torch.no_grad():
-            self.head[-1].weight.mul_(4)  # evidence starts near its final scale: learning is twice as fast
+        evidence = nn.Linear(64, c[0] + 1)
+        evidence.weight.data.mul_(4)  # starts near its final scale: learning is twice as fast
+        self.head = nn.Sequential(nn.Linear(PHI_DIM, 64), nn.SiLU(), evidence)
         codes = torch.from_numpy(structure_codes(len(config.structures)))
         self.register_buffer("phi", codes, persistent=True)  # (K, P)
         self.phi: Tensor
