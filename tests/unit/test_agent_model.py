@@ -1,4 +1,4 @@
-"""Language model, tokenizer and planner: saved, loaded strictly, and decoding under the grammar whatever the weights."""
+"""Language model, tokenizer and planner: strict loading, and the grammar whatever the weights."""
 
 from __future__ import annotations
 

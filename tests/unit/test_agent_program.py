@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vp_engine.agent.program import linearise, render
+from vp_engine.agent.program import linearise, relates_to_itself, render
 from vp_engine.agent.terminals import TERMINALS
 
 LOOP = """\
@@ -40,3 +40,10 @@ def test_other_text_has_no_terminals(code: str) -> None:
 def test_half_a_program_is_not_rendered(terminals: list[str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         render(terminals)
+
+
+def test_a_ratio_of_a_thing_to_itself_is_noticed() -> None:
+    volume = 'volume(segment(img, "{}"))'
+    same, other = volume.format("csf"), volume.format("brain")
+    assert relates_to_itself(f"report(ratio({same}, {same}))\n")
+    assert not relates_to_itself(f"report(ratio({same}, {other}))\nreport({same})\nreport({same})\n")

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from vp_engine.agent.decoding import Walker
 from vp_engine.agent.model import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, LanguageModel, load_model
-from vp_engine.agent.program import linearise, render
+from vp_engine.agent.program import linearise, relates_to_itself, render
 from vp_engine.agent.terminals import MOD
 from vp_engine.agent.tokenizer import MAX_PROMPT_TOKENS, context_terminals, load_tokenizer, terminal_ids
 from vp_engine.environment.instruction import Instruction, Observation
@@ -154,7 +154,7 @@ class Agent:
             written += fresh
             unread = [self._ids[terminal] for terminal in fresh]
         code = render(written)
-        if confidence < config.min_confidence or len(code) > MAX_CODE:
+        if confidence < config.min_confidence or len(code) > MAX_CODE or relates_to_itself(code):
             return _refusal("ambiguous")
         return Instruction(code, embeddings)
 

@@ -88,6 +88,16 @@ def linearise(code: str) -> list[str]:
     return [*terminals, STOP]
 
 
+def relates_to_itself(code: str) -> bool:
+    """Whether an op gets the same operand twice, such as the ratio of a volume to itself: always a slip.
+
+    >>> relates_to_itself('x = ratio(volume(m), volume(m))')
+    True
+    """
+    calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and len(node.args) > 1)
+    return any(len({ast.dump(argument) for argument in call.args}) < len(call.args) for call in calls)
+
+
 def _statement(node: ast.stmt, terminals: list[str]) -> None:
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
