@@ -12,6 +12,7 @@ from vp_engine.synthesis.label_maps import tissue_of_label
 _DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens", "ventral_dc")
 _WHITE = ("cerebral_white_matter", "cerebellum_white_matter", "brainstem", "cord", "optic")
 _FLUID = ("lateral_ventricle", "inferior_lateral_ventricle", "third_ventricle", "fourth_ventricle", "csf", "fluid")
+_FATTY = ("skin", "marrow", "soft_tissue")
 _GRAY = ("cerebral_cortex", "cerebellum_cortex")
 
 
@@ -71,6 +72,9 @@ def draw_intensity(rng: np.random.Generator, *, prior_contrast: float) -> Intens
         drawn = {name: rng.uniform(0.02, 1.0) for name in names}
         if rng.random() < 0.5:  # scans rarely tell the fluid of one ventricle from another's
             drawn |= dict.fromkeys(_FLUID, drawn["csf"])
+    # The fat of scalp and marrow outshines the brain on many scans, and is suppressed on others.
+    fat = float(np.exp(rng.uniform(np.log(0.6), np.log(3.0))))
+    drawn |= {name: fat * drawn[name] for name in _FATTY}
     mean, std = np.zeros(1024, np.float32), np.zeros(1024, np.float32)
     texture = rng.uniform(0.005, 0.06)
     stds = {name: texture * rng.uniform(0.5, 1.5) for name in names}

@@ -26,7 +26,7 @@ class SynthesisRanges:
         (160.0, 190.0, 160.0),
     )
     spacing_mm: tuple[float, float] = (1.5, 2.6)
-    thick_slices: float = 0.25
+    thick_slices: float = 0.35
     thickness_mm: tuple[float, float] = (3.0, 6.0)
     prior_contrast: float = 0.85
     skull_strip: float = 0.6
