@@ -55,13 +55,13 @@ class AgentRecipe:
         Of torch.
     """
 
-    steps: int = 2500
+    steps: int = 2700
     tokens_per_batch: int = 3072
     learning_rate: float = 1.5e-3
     warmup: int = 100
     weight_decay: float = 0.05
     phi_weight: float = 0.3
-    average_decay: float = 0.998
+    average_decay: float = 0.995
     hidden: int = 192
     layers: int = 4
     feedforward: int = 512

@@ -37,7 +37,7 @@ from vp_engine.agent.language.requests import (
 from vp_engine.agent.terminals import MAX_SESSIONS
 from vp_engine.environment.vocabulary import COMPARISONS
 
-REFUSED_SHARE = 0.3
+REFUSED_SHARE = 0.27
 NAMED_CONTRASTS: tuple[str, ...] = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
 _CONTRAST_WEIGHTS = (30, 20, 35, 8, 7)
 _INTENSITIES = frozenset({"mean_intensity", "median_intensity", "std_intensity"})
@@ -128,8 +128,7 @@ def _refused(words: Lexicon, rng: Random) -> tuple[str, tuple[tuple[str, ...], .
         other = rng.choice((draw_measure, draw_show))(words, rng)[1]
         parts = [sentence, other] if rng.random() < 0.5 else [other, sentence]
         sentence = words.phrase("then", rng).join(parts)
-    prompt = _framed(sentence, words, rng, bare=reason in ("out_of_domain", "instruction_injection", "ambiguous"))
-    return prompt, (tuple(refusal(reason)),)
+    return _framed(sentence, words, rng), (tuple(refusal(reason)),)
 
 
 def _request(words: Lexicon, rng: Random, scope: str) -> tuple[str, tuple[tuple[str, ...], ...], tuple[str, ...]]:
@@ -161,7 +160,9 @@ def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
     number = rng.choices((1, 2, 3), (88, 10, 2))[0]
     drawn: list[Drawn] = []
     for _ in range(number):
-        clause, sentence = rng.choices(_DRAWS, _DRAW_WEIGHTS)[0](words, rng)
+        candidates = [rng.choices(_DRAWS, _DRAW_WEIGHTS)[0](words, rng) for _ in range(rng.choice((1, 1, 3)))]
+        # people mostly ask short questions: of several drawn, the shortest
+        clause, sentence = min(candidates, key=lambda one: len(one[1]))
         if _fits(clause, [kept for kept, _ in drawn]):
             drawn.append((clause, sentence))
     text = drawn[0][1]
@@ -215,10 +216,12 @@ def _contrast_words(words: Lexicon, suffix: str) -> tuple[str, ...]:
     return tuple(str(template.items[0]) for template in words.rules[suffix])
 
 
-def _framed(sentence: str, words: Lexicon, rng: Random, *, bare: bool = False) -> str:
-    """Sentence with politeness, background and punctuation."""
-    draw = rng.random()
-    if not bare or draw < 0.3:
+def _framed(sentence: str, words: Lexicon, rng: Random) -> str:
+    """Sentence with politeness, background and punctuation; often without any of them.
+
+    The same for what is answered and what is refused: the frame must not tell which.
+    """
+    if rng.random() < 0.5:
         if rng.random() < 0.5:
             sentence = words.phrase("polite", rng) + sentence
         if rng.random() < 0.3:

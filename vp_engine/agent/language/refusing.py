@@ -17,7 +17,7 @@ _REASON_WEIGHTS = {
     "prognosis": 8,
     "unsupported_measure": 11,
     "instruction_injection": 10,
-    "ambiguous": 9,
+    "ambiguous": 5,
 }
 _COMPOSITES = tuple(name for name, s in STRUCTURES.items() if s.side == "none" and name != "csf")
 _NAMED = tuple(name for name, s in STRUCTURES.items() if s.side in ("both", "none") and name != "intracranial_volume")
