@@ -124,10 +124,12 @@ class Agent:
             ids += [self._ids[t] for t in ("program", *terminals, "observation")]
             ids += self._tokenizer.encode(seen.removeprefix("ok; ")).ids
         ids.append(self._ids["program"])
-        return self._decode(ids, Walker(variables, answering=bool(steps)))
+        instruction, confidence = self._decode(ids, Walker(variables, answering=bool(steps)))
+        return instruction if confidence >= self._model.config.min_confidence else _refusal("ambiguous")
 
     @torch.inference_mode()
-    def _decode(self, ids: list[int], walker: Walker) -> Instruction:
+    def _decode(self, ids: list[int], walker: Walker) -> tuple[Instruction, float]:
+        """Write code greedily; its confidence is the probability of the least certain choice."""
         config = self._model.config
         written: list[str] = []
         embeddings: dict[int, np.ndarray] = {}
@@ -136,7 +138,7 @@ class Agent:
         unread = ids
         while not walker.finished:
             if length + len(written) >= config.max_tokens:
-                return _refusal("ambiguous")
+                return _refusal("ambiguous"), 1.0
             logits_V, hidden_H, cache = self._model.step(torch.tensor([unread]), cache)
             if written and written[-1] == MOD:
                 embeddings[len(embeddings)] = self._model.phi(hidden_H).numpy()
@@ -154,9 +156,9 @@ class Agent:
             written += fresh
             unread = [self._ids[terminal] for terminal in fresh]
         code = render(written)
-        if confidence < config.min_confidence or len(code) > MAX_CODE or relates_to_itself(code):
-            return _refusal("ambiguous")
-        return Instruction(code, embeddings)
+        if len(code) > MAX_CODE or relates_to_itself(code):
+            return _refusal("ambiguous"), 1.0
+        return Instruction(code, embeddings), confidence
 
 
 _MAX_CHARACTERS = 1000
