@@ -37,7 +37,7 @@ PROMPTS = [
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (DATA / "cohort_ds002748").is_dir() or not (DATA / "longitudinal_openms").is_dir():
         pytest.skip("the real scans of ../shared/data are not here")
-    if not (ROOT / "vp_engine" / "models" / "default").is_dir():
+    if not (ROOT / "vp_engine" / "models" / "default" / "weights.lock.json").is_file():
         pytest.skip("no default weights in this checkout")
     folder = tmp_path_factory.mktemp("real")
     config = {
