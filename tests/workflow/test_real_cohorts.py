@@ -15,6 +15,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 
+pytestmark = pytest.mark.timeout(1200)
+
 PROMPTS = [
     {"id": "hippvol", "text": "Measure the volume of the left and right hippocampus.", "images": ["T1w"]},
     {"id": "ventvol", "text": "How large are the ventricles?"},
@@ -63,7 +65,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-@pytest.mark.timeout(900)
 def test_every_planned_prompt_has_its_row(results: Path) -> None:
     key = ["dataset", "participant", "session", "prompt_id"]
     planned = pq.read_table(results / "plan.parquet").to_pandas()
