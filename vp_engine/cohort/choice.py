@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 SUFFIX_ORDER = (
     "T1w",
+    "UNIT1",
     "T2w",
     "FLAIR",
     "PDw",
@@ -15,9 +16,6 @@ SUFFIX_ORDER = (
     "inplaneT1",
     "inplaneT2",
     "PDT2",
-    "SWI",
-    "T1map",
-    "T2map",
     "angio",
 )
 """Anatomical images from the one to look at first; suffixes not listed follow in the order of the alphabet."""
@@ -75,6 +73,7 @@ def suffix_rank(suffix: str, wanted: Sequence[str] = ()) -> tuple[int, str]:
 def choose(scans: Iterable[PlannedScan], wanted: Sequence[str] = ()) -> list[Choice]:
     """One scan per session and suffix, sessions in time order and suffixes in the order wanted.
 
+    Sessions of which one has no known time come in the natural order of their labels.
     Of several with one suffix the plainest is taken: no contrast agent, magnitude, fewest other entities, first run.
 
     Parameters
@@ -119,7 +118,7 @@ def natural(label: str) -> tuple[tuple[int, int | str], ...]:
     >>> sorted(["10", "2", "pre"], key=natural)
     ['2', '10', 'pre']
     """
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", label) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"([0-9]+)", label) if part)
 
 
 def _plainness(scan: PlannedScan) -> tuple[object, ...]:
@@ -131,4 +130,5 @@ def _plainness(scan: PlannedScan) -> tuple[object, ...]:
 
 def _when(scan: PlannedScan, *, dated: bool) -> tuple[object, ...]:
     label = natural(scan.session or "")
-    return (scan.days, label) if dated else (scan.acquired or "", label)
+    # dates of some sessions only say nothing about where the others belong
+    return (scan.days, label) if dated else (label,)
