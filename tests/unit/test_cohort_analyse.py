@@ -153,6 +153,16 @@ def test_masks_lie_where_the_table_says(finished: Study) -> None:
     }
 
 
+def test_session_without_the_usual_contrast_is_in_the_space_of_its_best(study: Study) -> None:
+    anat = study.root / "sub-03" / "ses-01" / "anat"
+    (anat / "sub-03_ses-01_T1w.nii.gz").rename(anat / "sub-03_ses-01_FLAIR.nii.gz")
+    study.config = replace(study.config, datasets=(DatasetConfig("tiny", study.root, ("03",)),))
+    study.run()
+    names = {row["path"].rpartition("/")[2] for row in study.table("segmentations", prompt_id="ratio")}
+    assert "sub-03_ses-01_space-orig_seg-ratio_dseg.nii.gz" in names
+    assert {row["space"] for row in study.table("segmentations")} == {"orig"}
+
+
 def test_each_scan_is_encoded_once_for_all_prompts(finished: Study) -> None:
     scans = len(list(finished.root.rglob("*.nii.gz")))
     assert len(finished.segmenter.calls) == scans

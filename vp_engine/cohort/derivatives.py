@@ -20,7 +20,7 @@ from vp_engine.bids.derivatives import (
     write_dataset_description,
     write_dseg_tsv,
 )
-from vp_engine.cohort.choice import SUFFIX_ORDER, Choice, parse_entities
+from vp_engine.cohort.choice import Choice, parse_entities
 from vp_engine.cohort.config import Config
 from vp_engine.cohort.packing import pack
 from vp_engine.cohort.publish import publish_json, publishing, sha256_of
@@ -129,9 +129,9 @@ def _write_scan(
     root: Path, task: Task, choice: Choice, found: Mapping[str, Delineation], *, like: Volume, into: Written
 ) -> None:
     scan = choice.scan
-    order = task.images or SUFFIX_ORDER
-    # one name per grid: images other than the one the prompt prefers are told apart by the space they define
-    space = "orig" if scan.suffix == order[0] else scan.suffix
+    # one name per grid: images other than the best of the session are told apart by the space they define
+    best = next(other.scan for other in task.choices if other.scan.session == scan.session)
+    space = "orig" if scan.suffix == best.suffix else scan.suffix
     place = (task.participant, scan.session, task.prompt_id)
     entities = parse_entities(scan.entities)
     packed = pack(found)
