@@ -56,14 +56,14 @@ def test_good_file_becomes_frozen_config(load: Load, tmp_path: Path) -> None:
         config.model = "other"  # type: ignore[misc]  # that it is frozen is what is tested
 
 
-@pytest.mark.parametrize("ids", ["[01, 1e5]", '["01", "1e5"]'])
+@pytest.mark.parametrize("ids", ["[01, 1e5]", '["01", "1e5"]', "[sub-01, sub-1e5]"])
 def test_participant_ids_stay_text(load: Load, ids: str) -> None:
     assert load(GOOD.replace('["01", "1e5"]', ids)).datasets[0].participants == ("01", "1e5")
 
 
 def test_exclude(load: Load) -> None:
-    dataset = load(GOOD.replace('["01", "1e5"]', "{exclude: [02]}")).datasets[0]
-    assert (dataset.participants, dataset.exclude) == (None, ("02",))
+    dataset = load(GOOD.replace('["01", "1e5"]', "{exclude: [02, sub-01]}")).datasets[0]
+    assert (dataset.participants, dataset.exclude) == (None, ("01", "02"))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,9 @@ def test_exclude(load: Load) -> None:
         ("value ~", "volume ~", r"statistics\[0\]\.model "),
         ("subjects_per_job: 8", "subjects_per_job: 0", r"subjects_per_job"),
         ("subjects_per_job: 8", "subjects_per_job: many", r"subjects_per_job"),
+        ("subjects_per_job: 8", "subjects_per_job: ²", r"subjects_per_job"),
+        ("age*sex", "participant_id", r"statistics\[0\]\.model: no column 'participant_id'"),
+        ("C(site)", "session_id", r"statistics\[0\]\.model: no column 'session_id'.*did you mean 'session'"),
         ("output: results", "output: [a]", r"output: expected string"),
         ("output: results", "output: results\noutput: other", r"config\.yaml:4: the key 'output' is given twice"),
         ("output: results", "output: !!python/name:os.system x", r"config\.yaml:3: YAML tags are not allowed"),

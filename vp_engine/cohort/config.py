@@ -25,6 +25,7 @@ DEMO_NAME = "demo"
 """Key of the dataset that the workflow makes itself when its folder is not there yet."""
 
 _ROW_COLUMNS = ("dataset", "session")
+_ID_COLUMNS = ("participant_id", "session_id")  # `participant` and `session` in the tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def _plain(node: yaml.Node, path: Path) -> Any:
 
 
 def _check_schema(content: Any, path: Path) -> None:
-    if isinstance(content, dict) and str(content.get("subjects_per_job", "")).isdigit():
+    if isinstance(content, dict) and str(content.get("subjects_per_job", "")).isdecimal():
         content["subjects_per_job"] = int(content["subjects_per_job"])
     try:
         validate(content, "config")
@@ -280,7 +281,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
 def _dataset(name: str, entry: dict[str, Any], folder: Path) -> DatasetConfig:
     wanted = entry.get("participants", "all")
     listed = wanted["exclude"] if isinstance(wanted, dict) else wanted
-    ids = () if listed == "all" else tuple(sorted(set(listed)))
+    ids = () if listed == "all" else tuple(sorted({label.removeprefix("sub-") for label in listed}))
     return DatasetConfig(
         name=name,
         path=folder / entry["path"],
@@ -350,13 +351,15 @@ def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> No
 
 
 def _columns_of(dataset: DatasetConfig) -> Iterator[list[str]]:
-    """Headers of participants.tsv and of every sessions.tsv, one at a time: reading stops when all is found."""
+    """Covariates of participants.tsv and of every sessions.tsv, one at a time: reading stops when all is found."""
     if not dataset.path.exists():
-        yield [*PARTICIPANT_COLUMNS, *SESSION_COLUMNS]
-        return
-    yield _header(dataset.path / "participants.tsv")
-    for folder in sorted(dataset.path.glob("sub-*")):
-        yield _header(folder / f"{folder.name}_sessions.tsv")
+        headers: Iterator[list[str]] = iter([[*PARTICIPANT_COLUMNS, *SESSION_COLUMNS]])
+    else:
+        folders = sorted(dataset.path.glob("sub-*"))
+        tables = [dataset.path / "participants.tsv", *(folder / f"{folder.name}_sessions.tsv" for folder in folders)]
+        headers = map(_header, tables)
+    for header in headers:
+        yield [column for column in header if column not in _ID_COLUMNS]
 
 
 def _header(path: Path) -> list[str]:
