@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, load_config
 from vp_engine.cohort.plan import write_plan
-from vp_engine.cohort.statistics import LOCATION, run_statistics
+from vp_engine.cohort.statistics import LOCATION, read_covariates, run_statistics
 from vp_engine.cohort.verify import verify
 from vp_engine.errors import ConfigError
 from vp_engine.tables.parquet import read_table
@@ -149,6 +150,16 @@ def test_transcript_is_the_audit_trail(study: Config) -> None:
     assert transcript["prompt"] == "Volumes of the hippocampi."
     assert transcript["turns"][0]["program"] == PROGRAMS["Volumes of the hippocampi."]
     assert transcript["turns"][0]["observation"] == "done"
+
+
+def test_columns_called_like_the_ids_of_the_tables_give_way(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "tiny")
+    (root / "participants.tsv").write_text("participant_id\tparticipant\tage\nsub-01\tAnn\t60\n")
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text("session_id\tsession\tweight\nses-01\tfirst\t70\n")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    covariates = read_covariates(load_config(tmp_path / "config.yaml"))
+    of_01 = covariates[covariates["participant"] == "01"]
+    assert of_01[["age", "weight"]].fillna("").to_numpy().tolist() == [["60", ""], ["", "70"]]
 
 
 def test_statistics_of_a_column_that_is_nowhere(study: Config) -> None:

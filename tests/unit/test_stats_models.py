@@ -261,6 +261,12 @@ def test_numbers_too_large_to_hold_are_no_numbers() -> None:
     assert numeric_columns(pd.DataFrame({"x": ["1e5", "-.5", "n/a"]}), ["x"]) == {"x"}
 
 
+def test_covariate_called_like_a_column_of_the_rows_is_refused() -> None:
+    rows = pd.DataFrame([measurement("01", "t", 1.0)])
+    with pytest.raises(ConfigError, match="column 'unit' too"):
+        join_covariates(rows, pd.DataFrame([{"participant": "01", "unit": "a"}]), ["unit"])
+
+
 def test_ambiguous_covariates_are_refused() -> None:
     rows, covariates = cohort(targets=1)
     with pytest.raises(ConfigError, match="participant 000, session None occurs twice"):

@@ -68,12 +68,17 @@ def read_covariates(config: Config) -> pd.DataFrame:
     """
     frames = [pd.DataFrame(columns=["dataset", "participant", "session"], dtype=object)]
     for dataset in config.datasets:
-        participants = read_participants(dataset.path).rename(columns={"participant_id": "participant"})
+        participants = _with_key(read_participants(dataset.path), "participant_id", "participant")
         frames.append(participants.assign(dataset=dataset.name, session=None))
         for participant in _participants_with_sessions(dataset.path):
-            sessions = read_sessions(dataset.path, participant).rename(columns={"session_id": "session"})
+            sessions = _with_key(read_sessions(dataset.path, participant), "session_id", "session")
             frames.append(sessions.assign(dataset=dataset.name, participant=participant))
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _with_key(table: pd.DataFrame, column: str, key: str) -> pd.DataFrame:
+    """The table with its ids under the name they have in ours; a column of its own of that name gives way."""
+    return table.drop(columns=key, errors="ignore").rename(columns={column: key})
 
 
 def _participants_with_sessions(root: Path) -> list[str]:

@@ -40,7 +40,8 @@ def join_covariates(rows: pd.DataFrame, covariates: pd.DataFrame, columns: Itera
     Raises
     ------
     ConfigError
-        If a participant or session occurs twice, or the datasets cannot be told apart.
+        If a participant or session occurs twice, a covariate is called like a column of the rows, or the datasets
+        cannot be told apart.
     """
     wanted = [column for column in columns if column not in ROW_COLUMNS]
     absent = sorted(set(wanted) - set(covariates.columns))
@@ -48,6 +49,10 @@ def join_covariates(rows: pd.DataFrame, covariates: pd.DataFrame, columns: Itera
         raise ConfigError(f"covariates: no column {(absent or ['participant'])[0]!r}")
     if "dataset" not in covariates.columns and len(rows["dataset"].unique()) > 1:
         raise ConfigError("covariates: expected a column `dataset`, as the measurements are of several datasets")
+    if taken := sorted(set(wanted) & set(rows.columns)):
+        raise ConfigError(
+            f"covariates: the measurements have a column {taken[0]!r} too; give the covariate another name"
+        )
     person = [column for column in ("dataset", "participant") if column in covariates.columns]
     table = covariates.copy()
     if "session" not in table.columns:
