@@ -188,6 +188,14 @@ def test_session_times(tmp_path: Path) -> None:
     assert all(len(session.scans) == 1 for session in sessions)
 
 
+@pytest.mark.parametrize("days", ["1e12", "-800000", "inf", "nan", "1" * 400])
+def test_impossible_times_are_not_used(days: str, tmp_path: Path) -> None:
+    root = _files(tmp_path, "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    (root / "sub-01/sub-01_sessions.tsv").write_text(f"session_id\tdays_since_baseline\nses-1\t{days}\n")
+    (session,) = index_dataset(root)
+    assert (session.days, _codes(session)) == (None, ["bad_time"])
+
+
 def test_a_broken_sessions_table_costs_the_dates_only(tmp_path: Path) -> None:
     root = _files(tmp_path, "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
     (root / "sub-01/sub-01_sessions.tsv").write_bytes(b"session_id\tacq_time\nses-1\n")

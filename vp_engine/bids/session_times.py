@@ -14,6 +14,9 @@ from vp_engine.bids.findings import Finding
 from vp_engine.bids.text_tables import read_sessions, read_tsv
 from vp_engine.errors import InputRefused
 
+LONGEST_DAYS = 50_000
+"""Most days between a session and the baseline, longer than anybody lives."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionTime:
@@ -123,8 +126,8 @@ def _number(text: str | None, path: str, findings: list[Finding]) -> float | Non
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        message = f"{path}: expected days_since_baseline as a number, got {text!r}; it is not used"
+    if not abs(number) <= LONGEST_DAYS:  # false for what is not a number
+        message = f"{path}: expected days_since_baseline as a number up to {LONGEST_DAYS}, got {text!r}; it is not used"
         findings.append(Finding("bad_time", "warning", message, path))
         return None
     return number
