@@ -107,6 +107,22 @@ def test_rows_of_prompts_no_longer_planned_are_left_out(tmp_path: Path) -> None:
     assert [(row["session"], row["prompt_id"]) for row in rows] == [(None, "vol")]
 
 
+def test_numbers_of_sessions_no_longer_planned_are_left_out(tmp_path: Path) -> None:
+    common = dict.fromkeys(("text", "image", "reference_session", "qc_score")) | {"program_sha256": "0" * 64}
+    common |= {"dataset": "demo", "participant": "01", "target": "brainstem", "measure": "volume", "value": 1.0}
+    common |= {"unit": "mm3", "flags": [], "model_id": "m", "record_id": "r"}
+    asked = (("here", "vol"), ("gone", "vol"), ("here", "growth"), ("gone", "growth"))
+    rows = [common | {"session": session, "prompt_id": prompt} for session, prompt in asked]
+    file = record(tmp_path, "01").with_name("measurements.parquet")
+    write_table(file, "measurements", rows, metadata=META)
+    plan = plan_of(["01"]).to_pylist()[0]
+    planned = [plan | {"session": "here"}, plan | {"prompt_id": "growth", "scope": "participant"}]
+    collect({"demo": [file]}, "measurements", tmp_path, META, plan=rows_to_table("plan", planned, where="test"))
+    found = read_table(tmp_path / "measurements", "measurements", columns=["session", "prompt_id"]).to_pylist()
+    # of a prompt about all sessions the plan does not say which
+    assert sorted(tuple(row.values()) for row in found) == [("gone", "growth"), ("here", "growth"), ("here", "vol")]
+
+
 def test_duplicate_keys_are_refused_and_listed(tmp_path: Path) -> None:
     first = record(tmp_path, "01")
     again = first.with_name("again.parquet")

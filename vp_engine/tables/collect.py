@@ -102,7 +102,7 @@ def collect(
 def _planned(plan: pa.Table) -> dict[str, Planned]:
     """Rows of the plan by dataset and participant."""
     planned: dict[str, Planned] = {}
-    for row in plan.select([*key_columns("plan"), "prompt"]).to_pylist():
+    for row in plan.select([*key_columns("plan"), "prompt", "scope"]).to_pylist():
         planned.setdefault(row["dataset"], {}).setdefault(row["participant"], []).append(row)
     return planned
 
@@ -139,27 +139,36 @@ def _read_shard(files: list[Path], asked: Planned | None, name: str, dataset: st
         tables.append(table)
     table = pa.concat_tables(tables)
     if asked is not None:
-        current = {(row["participant"], row["prompt_id"]) for rows in asked.values() for row in rows}
-        pairs = zip(table.column("participant").to_pylist(), table.column("prompt_id").to_pylist(), strict=True)
-        table = table.filter(pa.array([pair in current for pair in pairs], pa.bool_()))
+        planned = [row for rows in asked.values() for row in rows]
+        table = _current(table, planned, name)
         if name == "runs":
-            table = _one_row_per_plan(table, [row for rows in asked.values() for row in rows])
+            table = pa.concat_tables([table, _no_records(table, planned)])
     table = sort_by_key(table, name)
     refuse_duplicates(table, name, where=f"records of dataset {dataset}")
     return table
 
 
-def _one_row_per_plan(runs: pa.Table, asked: list[dict[str, Any]]) -> pa.Table:
-    """Runs of sessions that are planned, and a row that says so for each planned one without a run."""
-    key = key_columns("runs")
-    current = {tuple(row[column] for column in key) for row in asked}
-    recorded = list(zip(*(runs.column(column).to_pylist() for column in key), strict=True))
-    runs = runs.filter(pa.array([row in current for row in recorded], pa.bool_()))
-    found = set(recorded)
+def _current(table: pa.Table, planned: Sequence[Mapping[str, Any]], name: str) -> pa.Table:
+    """Rows that belong to a row of the plan: of its session, or about any session when it takes all of them."""
+    keys = {_key(row) for row in planned}
+    every_session = {_key(row) for row in planned if row["scope"] == "participant" and name != "runs"}
+    rows = table.select(key_columns("runs")).to_pylist()
+    kept = [_key(row) in keys or _key(row | {"session": None}) in every_session for row in rows]
+    return table.filter(pa.array(kept, pa.bool_()))
+
+
+def _no_records(runs: pa.Table, planned: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A row of `runs` for each row of the plan that has none."""
+    found = {_key(row) for row in runs.select(key_columns("runs")).to_pylist()}
     empty = dict.fromkeys(arrow_schema("runs").names)
     told = {"status": "no_record", "reason": _NO_RECORD, "vp_engine_version": __version__}
-    missing = [empty | row | told for row in asked if tuple(row[column] for column in key) not in found]
-    return pa.concat_tables([runs, rows_to_table("runs", missing, where="plan")])
+    missing = [row for row in planned if _key(row) not in found]
+    rows = [empty | {name: row[name] for name in (*key_columns("runs"), "prompt")} | told for row in missing]
+    return rows_to_table("runs", rows, where="plan")
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[column] for column in ("participant", "session", "prompt_id"))
 
 
 def _computed(tasks: Sequence[Any]) -> Iterator[pa.Table]:
