@@ -55,7 +55,7 @@ class AgentRecipe:
         Of torch.
     """
 
-    steps: int = 2700
+    steps: int = 3700
     tokens_per_batch: int = 3072
     learning_rate: float = 1.5e-3
     warmup: int = 100

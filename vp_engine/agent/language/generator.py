@@ -32,6 +32,7 @@ from vp_engine.agent.language.requests import (
     draw_measure,
     draw_question,
     draw_ratio,
+    draw_short,
     draw_show,
 )
 from vp_engine.agent.terminals import MAX_SESSIONS
@@ -155,8 +156,12 @@ def _request(words: Lexicon, rng: Random, scope: str) -> tuple[str, tuple[tuple[
 
 
 def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
-    if rng.random() < 0.05:
+    draw = rng.random()
+    if draw < 0.05:
         return draw_list(words, rng)
+    if draw < 0.25:
+        clause, text = draw_short(words, rng)
+        return [clause], text
     number = rng.choices((1, 2, 3), (88, 10, 2))[0]
     drawn: list[Drawn] = []
     for _ in range(number):

@@ -61,6 +61,8 @@ _SIDE_WEIGHTS = (42, 13, 13, 32)
 
 Drawn = tuple[Clause, str]
 _BARE = parse_template("{MS}")
+_SHORT = tuple(map(parse_template, ("{MS}", "{MS}", "{do} {MS}", "what {is} {MS}")))
+_SHORT_SHOW = parse_template("{draw} {S}")
 
 
 def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -97,6 +99,17 @@ def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
         phrases.append(_sentence(_BARE, lexicon, rng, _Said(pieces=pieces, measures=measures)))
     text = _conjunction(phrases, lexicon, rng)
     return clauses, (f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text)
+
+
+def draw_short(lexicon: Lexicon, rng: Random) -> Drawn:
+    """One measure or the mask of structures in the fewest words."""
+    pieces = _pieces(rng)[:1]
+    if rng.random() < 0.2:
+        text = _sentence(_SHORT_SHOW, lexicon, rng, _Said(pieces=pieces))
+        return Measure(targets_of(pieces), (), save=True), text
+    measures = (rng.choices(MEASURES, _MEASURE_WEIGHTS)[0],)
+    text = _sentence(rng.choice(_SHORT), lexicon, rng, _Said(pieces=pieces, measures=measures))
+    return Measure(targets_of(pieces), measures), text
 
 
 def draw_show(lexicon: Lexicon, rng: Random) -> Drawn:
