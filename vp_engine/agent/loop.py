@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from vp_engine.agent.coverage import left_out
 from vp_engine.agent.planner import Context, Planner
 from vp_engine.agent.transcript import Status, Transcript, Turn
-from vp_engine.environment.instruction import Observation
+from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
 
 MAX_TURNS = 6
@@ -55,13 +56,27 @@ def run_prompt(
         started = clock()
         instruction = planner.next_instruction(context, [(t.instruction, t.observation) for t in turns])
         planned = clock()
-        observation = environment.run(instruction)
+        observation = _misread(prompt, [*(t.instruction for t in turns), instruction]) or environment.run(instruction)
         turns.append(Turn(instruction, observation, planned - started, clock() - planned))
         ended = _ended(turns)
         if ended is not None:
             return Transcript(context, tuple(turns), ended, observation.code, observation.message)
     reason = f"The request was not finished in {max_turns} pieces of code."
     return Transcript(context, tuple(turns), "failed", "budget_turns", reason)
+
+
+def _misread(prompt: str, instructions: list[Instruction]) -> Observation | None:
+    """Refusal of a program that leaves out a structure the prompt names; None while it may still come."""
+    code = "".join(instruction.code for instruction in instructions)
+    if "refuse(" in code or "read(" in instructions[-1].code:
+        return None
+    forgotten = left_out(prompt, code)
+    if not forgotten:
+        return None
+    reason = (
+        f"The program written for this leaves out {', '.join(forgotten)}; ask in other words, or one thing at a time."
+    )
+    return Observation("refused", code="misread", message=reason[:300])
 
 
 def _ended(turns: list[Turn]) -> Status | None:

@@ -1,0 +1,30 @@
+"""What the prompt names must be in the program."""
+
+from __future__ import annotations
+
+import pytest
+
+from vp_engine.agent.coverage import left_out
+
+
+@pytest.mark.parametrize(
+    ("prompt", "structures", "missing"),
+    [
+        ("Outline the caudate and the putamen.", ["caudate"], ("putamen",)),
+        ("Outline the caudate and the putamen.", ["left_caudate", "right_caudate", "putamen"], ()),
+        ("Volumes of the L/R amygdalae", ["left_amygdala", "right_amygdala"], ()),
+        ("ratio of ventricles to ICV", ["fourth_ventricle", "intracranial_volume"], ("ventricles",)),
+        ("WMH volume", ["white_matter_lesion"], ()),
+        ("lesion load", ["lesion"], ()),
+        ("white matter lesions in the brain scan", ["lesion"], ()),
+        ("volume of cerebral_cortex", ["cerebral_cortex"], ()),
+        ("Put the volume here", ["brainstem"], ()),
+    ],
+)
+def test_structures_named_and_not_used_are_found(prompt: str, structures: list[str], missing: tuple[str, ...]) -> None:
+    code = "\n".join(f'report(volume(segment(scan(current), "{name}")))' for name in structures)
+    assert left_out(prompt, code) == missing
+
+
+def test_a_program_over_all_parts_leaves_nothing_out() -> None:
+    assert left_out("all structures, the thalamus too", "for m in parcels(scan(current)):\n    save(m)\n") == ()
