@@ -9,7 +9,10 @@ import pytest
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
 from vp_engine.cohort.ask import ask, suffix_of_file
-from vp_engine.cohort.preview import Output, plan_prompt
+from vp_engine.cohort.preview import Output, outputs_of, plan_prompt
+from vp_engine.environment.instruction import Instruction
+from vp_engine.environment.omega import Environment
+from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Number
 from vp_engine.errors import ConfigError
 
@@ -75,6 +78,13 @@ def test_preview_lists_what_would_come() -> None:
         Output("brainstem", "segmentation", None),
         Output("hippocampus", "answer", None),
     )
+
+
+def test_measured_mask_is_no_output_of_its_own() -> None:
+    environment = Environment(PhantomWorld())
+    code = 'm = segment(scan(current), "csf")\nsave([m, segment(scan(current), "brain")])\nreport(volume(m))\n'
+    assert environment.run(Instruction(code)).status == "done"
+    assert outputs_of(environment.results) == (Output("brain", "segmentation", None), Output("csf", "volume", "mm3"))
 
 
 def test_preview_of_what_cannot_be_done() -> None:

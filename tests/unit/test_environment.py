@@ -15,7 +15,7 @@ from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.phantom import PhantomWorld
-from vp_engine.environment.reference import outputs, reference
+from vp_engine.environment.reference import reference
 from vp_engine.environment.values import Image, Mask, Number, SessionInfo, Text
 from vp_engine.environment.vocabulary import REASONS
 from vp_engine.errors import InputRefused
@@ -202,21 +202,6 @@ def test_observation_is_short_structured_and_free_of_session_labels(environment:
 )
 def test_synonym_of_a_structure_is_recognised_in_the_error(environment: Environment, written: str, meant: str) -> None:
     assert ran(environment, f'x = segment(scan(first), "{written}")').close[0] == meant
-
-
-def test_outputs_name_what_was_made(environment: Environment) -> None:
-    ran(
-        environment,
-        'a = segment(scan(current), "amygdala")\nb = segment(scan(current), "csf")\nsave([a, b])\nreport(volume(a))\n'
-        'for s in sessions:\n    report(surface_area(segment(scan(s), "csf")))\nsave(segment(scan(first), "brain"))\n'
-        'answer("yes", "lesion")',
-    )
-    assert outputs(environment) == [
-        {"target": "amygdala", "measure": "volume", "unit": "mm3"},
-        {"target": "csf", "measure": "surface_area", "unit": "mm2"},
-        {"target": "brain", "measure": "segmentation", "unit": "-"},
-        {"target": "lesion", "measure": "answer", "unit": "-"},
-    ]
 
 
 def test_calls_are_found_through_variables_loops_and_branches() -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from vp_engine.errors import InfrastructureError
@@ -82,20 +82,6 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def below(root: Path, relative: str | PurePosixPath) -> Path:
-    """Resolve a relative path under `root`, refusing to leave it.
-
-    Raises
-    ------
-    ValueError
-        If the result would lie outside `root`.
-    """
-    path = root / relative
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"expected a path below {root}, got {relative}")
-    return path
 
 
 def _flush(path: Path) -> None:

@@ -1,17 +1,12 @@
-"""The reference of the program language, written from the registry; and what a program's results are called."""
+"""The reference of the program language, written from the registry."""
 
 from __future__ import annotations
 
 import re
 
 from vp_engine.anatomy import STRUCTURES
-from vp_engine.environment.omega import Environment
 from vp_engine.environment.ops import OPS
-from vp_engine.environment.values import Mask, Number
 from vp_engine.environment.vocabulary import PROGRAM_VARIABLES, REASONS, TEXT_TYPES
-
-NO_UNIT = "-"
-"""Unit of outputs that are no numbers."""
 
 _RULES = """\
 One statement a line: `NAME = EXPRESSION`, `OP(...)`, `if CONDITION:` with or without `else:`, and `for NAME in LIST:`.
@@ -40,30 +35,6 @@ def reference() -> str:
     rows = [f"| `{s.name}` | {s.label} | {s.kind} | {', '.join(s.synonyms)} |" for s in STRUCTURES.values()]
     parts.append("\n".join(["| name | label | kind | other words |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
-
-
-def outputs(environment: Environment) -> list[dict[str, str]]:
-    """Name what a prompt has produced, without the values.
-
-    Returns
-    -------
-    list of dict
-        ``target``, ``measure`` and ``unit`` of each result, in order, without duplicates. A saved mask whose
-        structure has no reported number is the measure ``segmentation``; an answer is ``answer``.
-    """
-    numbered = {row.target for row in environment.reported if isinstance(row, Number)}
-    found: dict[tuple[str, str, str], None] = {}
-    for result in environment.results:
-        match result:
-            case Number():
-                found[result.target, result.measure, result.unit] = None
-            case Mask() if result.structure not in numbered:
-                found[result.structure, "segmentation", NO_UNIT] = None
-            case Mask():
-                pass
-            case _:
-                found[result.target or NO_UNIT, "answer", NO_UNIT] = None
-    return [{"target": target, "measure": measure, "unit": unit} for target, measure, unit in found]
 
 
 def _as_markdown(doc: str) -> str:
