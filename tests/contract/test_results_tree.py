@@ -162,6 +162,17 @@ def test_columns_called_like_the_ids_of_the_tables_give_way(tmp_path: Path) -> N
     assert of_01[["age", "weight"]].fillna("").to_numpy().tolist() == [["60", ""], ["", "70"]]
 
 
+def test_statistics_that_cannot_be_read_stop_before_the_first_scan(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "tiny")
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-01\t60\nsub-02\t61\nsub-03\t89+\n")
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text("session_id\tage\nses-01\n")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    config = load_config(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match=r"statistics\.bygroup: .*'age' holds numbers and also '89\+'"):
+        write_plan(config, config.output)
+    assert not config.output.exists()
+
+
 def test_statistics_of_a_column_that_is_nowhere(study: Config) -> None:
     (study.file.parent / "other.yaml").write_text(CONFIG.replace("~ age", "~ weight"))
     with pytest.raises(ConfigError, match="weight"):

@@ -20,6 +20,7 @@ from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.verify import verify
 from vp_engine.errors import ConfigError, InfrastructureError
 from vp_engine.tables.parquet import read_table
+from vp_engine.volumes.intake import file_sha256
 from vp_engine.volumes.nifti import read_labels
 
 VOLUMES = "Measure the hippocampi."
@@ -198,6 +199,18 @@ def test_nothing_is_done_twice(again: Study) -> None:
 
     again.run(engine=Engine("fake-1", no_models))
     assert again.hashes() == before
+
+
+def test_each_scan_is_hashed_once(again: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path, *, root: Path | None = None) -> str:
+        read.append(path)
+        return file_sha256(path, root=root)
+
+    monkeypatch.setattr("vp_engine.cohort.tasks.file_sha256", counted)
+    again.run()
+    assert sorted(read) == sorted(again.root.rglob("*.nii.gz"))
 
 
 def test_edited_prompt_alone_is_redone(again: Study) -> None:

@@ -21,7 +21,7 @@ from vp_engine.cohort.records import (
     save_record,
 )
 from vp_engine.cohort.scans import Scans
-from vp_engine.cohort.tasks import Fingerprint, Task, read_tasks
+from vp_engine.cohort.tasks import Fingerprint, Task, read_tasks, scan_hashes
 from vp_engine.errors import ConfigError, InfrastructureError, WeightsError
 from vp_engine.volumes.intake import GateLimits
 
@@ -115,7 +115,8 @@ def analyse_participant(
     folder = record_folder(output, dataset, participant)
     sweep(folder)
     sweep(derivatives / f"sub-{participant}")
-    asked = {task.id: (task, task.fingerprint(root, engine.model_id, limits=limits)) for task in tasks}
+    hashes = scan_hashes(tasks, root)
+    asked = {task.id: (task, task.fingerprint(hashes, engine.model_id, limits=limits)) for task in tasks}
     recorded = load_record(output, dataset, participant)
     kept = {name: record for name, record in recorded.items() if name in asked and record.key == asked[name][1].key}
     todo = {name: both for name, both in asked.items() if name not in kept}

@@ -64,10 +64,15 @@ def write_plan(config: Config, output: Path) -> PlanSummary:
     Raises
     ------
     ConfigError
-        If a dataset cannot be read at all.
+        If a dataset cannot be read at all, or a statistic cannot be fitted to what its tables say.
     OutputInUse
         If another process writes to the directory.
     """
+    if config.statistics:
+        # with it comes statsmodels, which takes seconds to load
+        from vp_engine.cohort.statistics import check_statistics
+
+        check_statistics(config)
     rows: list[Row] = []
     findings: dict[str, int] = {}
     with writing(output, "index", alone=True):

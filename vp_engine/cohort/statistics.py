@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,11 @@ from vp_engine.bids.text_tables import read_participants, read_sessions
 from vp_engine.cohort.config import Config, StatisticConfig
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.verify import write_manifest
-from vp_engine.errors import ConfigError, InfrastructureError
-from vp_engine.stats.models import StatisticSpec, fit_statistics
+from vp_engine.errors import ConfigError, InfrastructureError, InputRefused
+from vp_engine.stats.models import StatisticSpec, fit_statistics, read_model
 from vp_engine.tables.parquet import read_metadata, read_table, write_table
+
+_log = logging.getLogger(__name__)
 
 LOCATION = Path("tables") / "statistics" / "part-0.parquet"
 """The table, below the output directory; it is about all datasets together, so it has no partitions."""
@@ -58,6 +63,22 @@ def run_statistics(config: Config, output: Path) -> int:
     return len(results)
 
 
+def check_statistics(config: Config) -> None:
+    """Read every model and the columns it needs, so that mistakes are told before scans are analysed.
+
+    Raises
+    ------
+    ConfigError
+        As `run_statistics`.
+    InputRefused
+        If a `participants.tsv` cannot be read.
+    """
+    covariates = read_covariates(config) if config.statistics else pd.DataFrame()
+    for statistic in config.statistics:
+        with _named(statistic):
+            read_model(covariates, _spec(statistic))
+
+
 def read_covariates(config: Config) -> pd.DataFrame:
     """What `participants.tsv` and the `sessions.tsv` of all datasets say, as text.
 
@@ -65,13 +86,24 @@ def read_covariates(config: Config) -> pd.DataFrame:
     -------
     DataFrame
         Columns `dataset`, `participant`, `session` (None on the rows of participants.tsv) and all columns there are.
+        A `sessions.tsv` that cannot be read is left out, with a line in the log: it costs its participant, not all.
+
+    Raises
+    ------
+    InputRefused
+        If a `participants.tsv` cannot be read.
     """
     frames = [pd.DataFrame(columns=["dataset", "participant", "session"], dtype=object)]
     for dataset in config.datasets:
         participants = _with_key(read_participants(dataset.path), "participant_id", "participant")
         frames.append(participants.assign(dataset=dataset.name, session=None))
         for participant in _participants_with_sessions(dataset.path):
-            sessions = _with_key(read_sessions(dataset.path, participant), "session_id", "session")
+            try:
+                table = read_sessions(dataset.path, participant)
+            except InputRefused as refusal:
+                _log.warning("sub-%s: what it says of sessions is missing: %s", participant, refusal.message)
+                continue
+            sessions = _with_key(table, "session_id", "session")
             frames.append(sessions.assign(dataset=dataset.name, participant=participant))
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
@@ -87,10 +119,20 @@ def _participants_with_sessions(root: Path) -> list[str]:
 
 
 def _fit(rows: pd.DataFrame, covariates: pd.DataFrame, statistic: StatisticConfig) -> list[dict[str, Any]]:
-    spec = StatisticSpec(statistic.id, statistic.rows, statistic.model)
-    try:
-        table = fit_statistics(rows, covariates, spec)
-    except ConfigError as error:
-        raise ConfigError(f"statistics.{statistic.id}: {error.message}") from error
+    with _named(statistic):
+        table = fit_statistics(rows, covariates, _spec(statistic))
     filled = table.astype(object).where(table.notna(), None)
     return [dict(zip(table.columns, row, strict=True)) for row in filled.itertuples(index=False, name=None)]
+
+
+def _spec(statistic: StatisticConfig) -> StatisticSpec:
+    return StatisticSpec(statistic.id, statistic.rows, statistic.model)
+
+
+@contextmanager
+def _named(statistic: StatisticConfig) -> Iterator[None]:
+    """Errors of a statistic with its id."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"statistics.{statistic.id}: {error.message}") from error

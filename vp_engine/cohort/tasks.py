@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,18 +74,19 @@ class Task:
         """Name within the participant."""
         return task_id(self.session, self.prompt_id)
 
-    def fingerprint(self, root: Path, model_id: str, *, limits: GateLimits | None = None) -> Fingerprint:
+    def fingerprint(
+        self, scans: Mapping[str, str | None], model_id: str, *, limits: GateLimits | None = None
+    ) -> Fingerprint:
         """Hash everything that decides the result: question, scans, weights, version of the code, limits of the gate.
 
         Parameters
         ----------
-        root : Path
-            The dataset.
+        scans : mapping of str to str
+            Path → sha256, from `scan_hashes`.
         model_id : str
         limits : GateLimits, optional
         """
-        paths = sorted(choice.scan.path for choice in self.choices)
-        hashes = [_sha256(root / path, root) for path in paths]
+        hashes = [scans[path] for path in sorted(choice.scan.path for choice in self.choices)]
         gate = asdict(limits or GateLimits())
         key = task_key(**asdict(self), hashes=hashes, model_id=model_id, version=__version__, gate=gate)
         known = [sha for sha in hashes if sha is not None]
@@ -113,6 +114,12 @@ def read_tasks(output: Path, dataset: str, shard: int | None = None) -> dict[str
         where = dataset if shard is None else f"{dataset}, shard {shard}"
         raise ConfigError(f"Expected a plan for {where} in {output / 'plan.parquet'}, got none; run `vp index` first")
     return tasks
+
+
+def scan_hashes(tasks: Iterable[Task], root: Path) -> dict[str, str | None]:
+    """Path → sha256 of every scan the tasks may use, each read once; None for one that cannot be read."""
+    paths = {choice.scan.path for task in tasks for choice in task.choices}
+    return {path: _sha256(root / path, root) for path in sorted(paths)}
 
 
 def _task(row: Mapping[str, Any]) -> Task:

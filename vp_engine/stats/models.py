@@ -121,7 +121,7 @@ def fit_statistics(rows: pd.DataFrame, covariates: pd.DataFrame, spec: Statistic
     Benjamini & Hochberg 1995, *Controlling the false discovery rate* (`p_fdr`: over the same term of all models).
     Hedges 1981, *Distribution theory for Glass's estimator of effect size*.
     """
-    formula, numeric = _read_model(covariates, spec)
+    formula, numeric = read_model(covariates, spec)
     selected = _select(rows, spec)
     results: list[dict[str, Any]] = []
     if selected.empty:
@@ -157,7 +157,7 @@ def model_samples(rows: pd.DataFrame, covariates: pd.DataFrame, spec: StatisticS
     ConfigError
         As `fit_statistics`.
     """
-    formula, numeric = _read_model(covariates, spec)
+    formula, numeric = read_model(covariates, spec)
     joined = join_covariates(_select(rows, spec), covariates, formula.columns)
     groups = [_sample(group, formula).frame for _, group in joined.groupby(["target", "measure"], sort=True)]
     sample = pd.concat(groups) if groups else joined
@@ -167,8 +167,14 @@ def model_samples(rows: pd.DataFrame, covariates: pd.DataFrame, spec: StatisticS
     return pd.concat([sample[own], typed], axis=1).reset_index(drop=True)
 
 
-def _read_model(covariates: pd.DataFrame, spec: StatisticSpec) -> tuple[Formula, frozenset[str]]:
-    """The formula, and which of its columns are numbers."""
+def read_model(covariates: pd.DataFrame, spec: StatisticSpec) -> tuple[Formula, frozenset[str]]:
+    """The formula of a statistic, and which of its columns are numbers.
+
+    Raises
+    ------
+    ConfigError
+        As `fit_statistics`; needs no measurements, so that it can be known before there are any.
+    """
     known = {*covariates.columns, *ROW_COLUMNS} - {"participant"}
     formula = parse_formula(spec.model, columns=known)
     return formula, numeric_columns(covariates, [c for c in formula.columns if c not in formula.factors])
