@@ -61,7 +61,7 @@ _SIDE_WEIGHTS = (42, 13, 13, 32)
 
 Drawn = tuple[Clause, str]
 _BARE = parse_template("{MS}")
-_SHORT = tuple(map(parse_template, ("{MS}", "{MS}", "{do} {MS}", "what {is} {MS}")))
+_SHORT = tuple(map(parse_template, ("{MS}", "{MS}", "{do} {MS}", "what {is} {MS}", "what {is} the {MS}")))
 _SHORT_SHOW = parse_template("{draw} {S}")
 
 
