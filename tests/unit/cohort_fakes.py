@@ -28,6 +28,10 @@ class Box:
     start: tuple[int, int, int]
     probability: np.ndarray
 
+    @property
+    def inside(self) -> np.ndarray:
+        return self.probability > 0.5
+
 
 class IntensitySegmenter:
     """Delineates part number n where the image says n."""

@@ -41,8 +41,8 @@ def test_first_run_of_the_plainest_series_and_a_flag() -> None:
 
 
 def test_order_of_the_prompt_wins_and_unknown_suffixes_come_last() -> None:
-    scans = [_scan("UNIT1"), _scan("FLAIR"), _scan("T1w"), _scan("T2w")]
-    assert [c.scan.suffix for c in choose(scans)] == ["T1w", "T2w", "FLAIR", "UNIT1"]
+    scans = [_scan("angio"), _scan("FLAIR"), _scan("T1w"), _scan("T2w")]
+    assert [c.scan.suffix for c in choose(scans)] == ["T1w", "T2w", "FLAIR", "angio"]
     assert [c.scan.suffix for c in choose(scans, ("FLAIR", "T1w"))] == ["FLAIR", "T1w"]
 
 

@@ -9,22 +9,24 @@ import pytest
 import torch
 
 from vp_engine.anatomy import PARTS
-from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.vision.network import Features, VisionConfig, VisionNetwork
+from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.volume import Volume
 
 
 class ThresholdNetwork(VisionNetwork):
-    """Finds what is bright, left and right of the middle of its box: as exact as its grid."""
+    """Finds what is bright, left (first part) and right (second) of the middle of its box: as exact as its grid."""
 
     def encode(self, images: list[torch.Tensor], affines: list[torch.Tensor]) -> list[Features]:
         return [Features(x[None, None], torch.zeros(x.shape)) for x in images]
 
     def log_probabilities(self, features: Features, phi_KP: torch.Tensor) -> torch.Tensor:
         x = features.values[0, 0]
+        if not phi_KP.any():
+            return (1 - x).clamp(min=1e-6).log()[None]
         k = int((self.phi == phi_KP[0]).all(1).nonzero()[0])
-        side = torch.linspace(-1, 1, x.shape[0])[:, None, None] * (1 if k else -1) > 0
-        return torch.where(side, x, 1e-6).clamp(min=1e-6).log()[None]
+        here = torch.linspace(-1, 1, x.shape[0])[:, None, None] * (2 * k - 1) > 0 if k < 2 else torch.tensor(False)
+        return torch.where(here, x, 1e-6).clamp(min=1e-6).log()[None]
 
 
 def ball(orientation: tuple[tuple[int, ...], tuple[int, ...]], spacing: tuple[float, float, float]) -> Volume:
@@ -55,8 +57,8 @@ def test_every_orientation_and_spacing_comes_back_in_place(
     masks = {}
     for name, region in segmenter.regions(volume, {"whole": PARTS[:2], PARTS[0]: PARTS[:1], PARTS[1]: PARTS[1:2]}):
         full = np.zeros(volume.shape, bool)
-        where = tuple(slice(a, a + n) for a, n in zip(region.start, region.probability.shape, strict=True))
-        full[where] = region.probability > 0.5
+        where = tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))
+        full[where] = region.inside
         masks[name] = full
     overlap = 2 * (masks["whole"] & (volume.data > 0)).sum() / (masks["whole"].sum() + (volume.data > 0).sum())
     assert overlap > 0.95
@@ -75,3 +77,20 @@ def test_alone_and_among_others_is_the_same_to_the_bit() -> None:
         ((_, alone),) = segmenter.regions(volume, {part: (part,)})
         assert alone.start == everything[part].start
         assert np.array_equal(alone.probability, everything[part].probability)
+        assert np.array_equal(alone.inside, everything[part].inside)
+
+
+def test_parts_do_not_overlap_and_a_union_holds_its_parts() -> None:
+    torch.manual_seed(1)
+    volume = ball(((1, 0, 2), (1, -1, 1)), (1.3, 1.3, 3.0))
+    segmenter = NetworkSegmenter(VisionNetwork(VisionConfig(PARTS, channels=(8, 8))).eval())
+    taken, union = np.zeros(volume.shape, int), np.zeros(volume.shape, bool)
+    for name, region in segmenter.regions(volume, {part: (part,) for part in PARTS} | {"first ten": PARTS[:10]}):
+        where = tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))
+        if name == "first ten":
+            union[where] = region.inside
+        else:
+            taken[where] += region.inside * (1 if name in PARTS[:10] else 100)
+    assert set(np.unique(taken)) <= {0, 1, 100}
+    assert (taken > 0).sum() > 100
+    assert union[taken == 1].all()

@@ -21,7 +21,7 @@ KEPT_BYTES = 512 * 2**20
 
 
 class Region(Protocol):
-    """Probability of one structure in the box that holds it."""
+    """One structure in the box that holds it."""
 
     @property
     def start(self) -> tuple[int, int, int]:
@@ -31,6 +31,11 @@ class Region(Protocol):
     @property
     def probability(self) -> np.ndarray:
         """Float array of the shape of the box; negligible everywhere outside it."""
+        ...
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Bool array of the shape of the box: the mask."""
         ...
 
 
@@ -182,8 +187,6 @@ class Scans:
 def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -> dict[str, Delineation]:
     """Delineate parts and unions of parts on one image with one pass of the network.
 
-    A voxel is inside where the probability is above 0.5.
-
     Parameters
     ----------
     volume : Volume
@@ -194,12 +197,11 @@ def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -
     unions = {name: STRUCTURES[name].parts for name in structures}
     if not unions:
         return {}
-    return {name: _threshold(region, volume.shape) for name, region in segmenter.regions(volume, unions)}
+    return {name: _delineation(region, volume.shape) for name, region in segmenter.regions(volume, unions)}
 
 
-def _threshold(region: Region, shape: tuple[int, ...]) -> Delineation:
-    p_XYZ = region.probability
-    m_XYZ = p_XYZ > 0.5
+def _delineation(region: Region, shape: tuple[int, ...]) -> Delineation:
+    p_XYZ, m_XYZ = region.probability, region.inside
     low, high = _bounding_box(m_XYZ)
     box = m_XYZ[tuple(slice(first, last) for first, last in zip(low, high, strict=True))].copy()
     start = tuple(first + offset for first, offset in zip(region.start, low, strict=True))

@@ -54,8 +54,8 @@ def label_scan(segmenter: NetworkSegmenter, volume: Volume) -> np.ndarray:
     """Every part the weights know as one label image on the grid of the scan, int32."""
     labels = np.zeros(volume.shape, np.int32)
     for name, region in segmenter.regions(volume, {name: (name,) for name in segmenter.known}):
-        where = tuple(slice(a, a + n) for a, n in zip(region.start, region.probability.shape, strict=True))
-        labels[where][region.probability > 0.5] = STRUCTURES[name].label
+        where = tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))
+        labels[where][region.inside] = STRUCTURES[name].label
     return labels
 
 

@@ -41,7 +41,7 @@ class VisionRecipe:
         Share of the voxels that the loss looks at, on a regular lattice.
     """
 
-    steps: int = 3000
+    steps: int = 2700
     coarse_steps: int = 1800
     coarse_spacing_mm: tuple[float, float] = (2.3, 3.6)
     learning_rate: float = 1.2e-3

@@ -24,7 +24,7 @@ _EVEN = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """Probability of one structure in the box that holds it.
+    """One structure in the box that holds it.
 
     Attributes
     ----------
@@ -32,10 +32,14 @@ class Region:
         First voxel of the box in the scan's own grid and axis order.
     probability : numpy.ndarray of float32, shape of the box
         Below 0.01 everywhere outside the box.
+    inside : numpy.ndarray of bool, shape of the box
+        Where the structure is more probable than the background and than any part outside it. Two parts are
+        never inside at one voxel, whatever else is asked for.
     """
 
     start: tuple[int, int, int]
     probability: np.ndarray
+    inside: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +95,7 @@ class NetworkSegmenter:
         volume : Volume
             Any axis order, spacing and orientation.
         unions : mapping of str to sequence of str
-            Name of each union and its parts, which exclude each other.
+            Name of each union and its parts.
 
         Yields
         ------
@@ -99,11 +103,15 @@ class NetworkSegmenter:
             In the order of `unions`; one at a time, so that only one map of the scan's size is in memory.
         """
         encoded = self._encode(volume)
-        parts = sorted({part for union in unions.values() for part in union})
-        p_KXYZ = self._part_probabilities(encoded, parts)
+        p_KXYZ = self._probabilities(encoded)
         for name, union in unions.items():
-            p_XYZ = sum((p_KXYZ[parts.index(part)].float() for part in union), torch.zeros(p_KXYZ.shape[1:]))
-            yield name, _on_scan(p_XYZ.clamp(max=1), encoded)
+            members = {1 + self.known.index(part) for part in union}
+            p_XYZ = p_KXYZ[sorted(members)].sum(0, dtype=torch.float32).clamp(max=1)
+            box = _box(p_XYZ)
+            where = tuple(slice(*ends) for ends in box)
+            rivals = [k for k in range(len(p_KXYZ)) if k not in members]
+            rival_XYZ = p_KXYZ[(slice(None), *where)][rivals].amax(0).float()
+            yield name, _on_scan(p_XYZ[where], rival_XYZ, box, encoded)
 
     @torch.inference_mode()
     def _encode(self, volume: Volume) -> EncodedScan:
@@ -122,9 +130,9 @@ class NetworkSegmenter:
         return EncodedScan(features, box, small, shape, orientation)
 
     @torch.inference_mode()
-    def _part_probabilities(self, encoded: EncodedScan, parts: Sequence[str]) -> Tensor:
-        """(K, X, Y, Z) float16 on the encoded box."""
-        phi = self._network.phi[[self.known.index(part) for part in parts]]
+    def _probabilities(self, encoded: EncodedScan) -> Tensor:
+        """Background and every part on the encoded box, (1 + K, X, Y, Z), float16."""
+        phi = torch.cat([torch.zeros_like(self._network.phi[:1]), self._network.phi])
         rows = [self._network.log_probabilities(encoded.features, p[None])[0].exp().half().cpu() for p in phi]
         return torch.stack(rows)
 
@@ -155,32 +163,42 @@ def _cut(image_XYZ: Tensor, box: Sequence[tuple[int, int]]) -> tuple[Tensor, lis
     return torch.nn.functional.pad(image_XYZ[inside], flat), [start for start, _ in box]
 
 
-def _on_scan(p_XYZ: Tensor, encoded: EncodedScan) -> Region:
-    """Probabilities of the entry grid, interpolated at the voxels of the scan inside the box that matters."""
+def _box(p_XYZ: Tensor) -> list[tuple[int, int]]:
+    """First and last + 1 voxel along each axis of what is not negligible, grown by one voxel within the grid."""
+    box = []
+    for axis, n in enumerate(p_XYZ.shape):
+        used = torch.nonzero(p_XYZ.amax([a for a in range(3) if a != axis]) > _NEGLIGIBLE).flatten()
+        box.append((max(0, int(used[0]) - 1), min(n, int(used[-1]) + 2)) if len(used) else (0, 1))
+    return box
+
+
+def _on_scan(p_XYZ: Tensor, rival_XYZ: Tensor, box: Sequence[tuple[int, int]], encoded: EncodedScan) -> Region:
+    """Probabilities of a box of the encoded grid, interpolated at the voxels of the scan that lie in it.
+
+    Interpolation keeps order, so that of two parts at most one beats its rivals at a voxel.
+    """
+    both = torch.stack([p_XYZ, rival_XYZ])
     starts = []
-    for axis in range(3):
-        n, m, first = encoded.canonical_shape[axis], encoded.entry_shape[axis], encoded.box[axis][0]
-        others = [a for a in range(3) if a != axis]
-        used = torch.nonzero(p_XYZ.amax(others) > _NEGLIGIBLE).flatten()
-        low, high = (int(used[0]) - 1, int(used[-1]) + 1) if len(used) else (0, 0)
+    for axis, (low, high) in enumerate(box):
+        n, m = encoded.canonical_shape[axis], encoded.entry_shape[axis]
+        first = encoded.box[axis][0] + low
         # Voxel i of the scan lies at (i + 1/2) m / n - 1/2 on the entry grid: both cover the same field of view.
-        begin = max(0, int((first + low + 0.5) * n / m))
-        end = min(n, int((first + high + 0.5) * n / m) + 1)
-        at = (torch.arange(begin, max(begin + 1, end)) + 0.5) * m / n - 0.5 - first
-        p_XYZ = _interpolate(p_XYZ, axis, at)
+        begin = min(n - 1, max(0, int((first + 0.5) * n / m)))
+        end = max(begin + 1, min(n, int((first + high - low - 0.5) * n / m) + 1))
+        both = _interpolate(both, axis + 1, (torch.arange(begin, end) + 0.5) * m / n - 0.5 - first)
         starts.append(begin)
-    box = from_canonical(p_XYZ.numpy(), encoded.orientation)
+    probability, rival = (from_canonical(x.numpy(), encoded.orientation) for x in both)
     start = [0, 0, 0]
     for world, (axis, flip) in enumerate(zip(encoded.orientation.axes, encoded.orientation.flips, strict=True)):
-        n = encoded.canonical_shape[world]
-        start[axis] = n - starts[world] - p_XYZ.shape[world] if flip else starts[world]
-    return Region((start[0], start[1], start[2]), box)
+        size = both.shape[1 + world]
+        start[axis] = encoded.canonical_shape[world] - starts[world] - size if flip else starts[world]
+    return Region((start[0], start[1], start[2]), probability, probability > rival)
 
 
-def _interpolate(x_XYZ: Tensor, axis: int, at: Tensor) -> Tensor:
+def _interpolate(x: Tensor, axis: int, at: Tensor) -> Tensor:
     """Linear interpolation along one axis at fractional indices; ends are held."""
-    at = at.clamp(0, x_XYZ.shape[axis] - 1)
+    at = at.clamp(0, x.shape[axis] - 1)
     low = at.floor().long()
-    high = (low + 1).clamp(max=x_XYZ.shape[axis] - 1)
-    weight = (at - low).view([-1 if a == axis else 1 for a in range(3)])
-    return torch.lerp(x_XYZ.index_select(axis, low), x_XYZ.index_select(axis, high), weight)
+    high = (low + 1).clamp(max=x.shape[axis] - 1)
+    weight = (at - low).view([-1 if a == axis else 1 for a in range(x.ndim)])
+    return torch.lerp(x.index_select(axis, low), x.index_select(axis, high), weight)
