@@ -14,7 +14,7 @@ WEIGHTS = Path(vp_engine.__file__).parent / "models" / "default" / "agent"
 CASES = read_cases(Path(__file__).with_name("agent_prompts.jsonl"))
 
 # what the released weights reach, less two prompts: a change that loses more has broken something
-LEAST_RIGHT_OUTPUTS = 59
+LEAST_RIGHT_OUTPUTS = 60
 LEAST_RIGHT_REFUSALS = 32
 MOST_FALSE_REFUSALS = 7
 

@@ -176,7 +176,7 @@ def name_terminals(model: LanguageModel, tokenizer: Tokenizer) -> None:
     Embeddings are shared by input and output, so that saying ``structure:left_caudate`` after reading
     "left caudate" starts as copying and need not be learnt pair by pair.
     """
-    table_VH = model.llama.get_input_embeddings().weight
+    table_VH = cast("Tensor", model.llama.get_input_embeddings().weight)
     for terminal, row in terminal_ids(tokenizer).items():
         name = terminal.partition(":")[2].replace("_", " ")
         words = tokenizer.encode(name).ids if name else []
