@@ -9,7 +9,9 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from vp_engine import __version__
 from vp_engine.cohort.config import load_config
+from vp_engine.cohort.weights import model_folder, model_id
 from vp_engine.errors import ConfigError
 
 min_version("9.19")

@@ -148,5 +148,5 @@ def test_damaged_weights_are_told_not_loaded(tmp_path: Path) -> None:
 def test_ops_prints_the_page_of_the_docs() -> None:
     result = CliRunner().invoke(cli.app, ["ops"])
     assert result.exit_code == 0
-    assert "### `volume(mask: Mask) -> Number`" in result.output
+    assert "`volume(mask: Mask) -> Number`" in result.output
     assert result.output in (ROOT / "docs" / "ops.md").read_text(encoding="utf-8"), "run `make docs`"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vp_engine.cohort.weights import LOCK, lock_weights, model_folder, verify_weights
+from vp_engine.cohort.weights import LOCK, lock_weights, model_folder, model_id, verify_weights
 from vp_engine.errors import WeightsError
 
 
@@ -23,6 +23,7 @@ def test_id_is_name_and_hash_and_moves_with_the_weights(folder: Path) -> None:
     first = lock_weights(folder, name="tiny", licence="Apache-2.0")
     assert first == verify_weights(folder)
     assert first.startswith("tiny-")
+    assert model_id(folder) == first
     (folder / "agent" / "model.safetensors").write_bytes(b"other")
     assert lock_weights(folder, name="tiny", licence="Apache-2.0") != first
 
@@ -57,3 +58,10 @@ def test_tampering(folder: Path, tamper: Callable[[Path], object], code: str) ->
 def test_default_lies_in_the_package() -> None:
     assert model_folder("default").parts[-3:] == ("vp_engine", "models", "default")
     assert model_folder("elsewhere/mine") == Path("elsewhere/mine")
+
+
+@pytest.mark.parametrize("lock", [None, "not json", "[]", "{}"])
+def test_id_of_what_is_no_model_is_none(folder: Path, lock: str | None) -> None:
+    if lock is not None:
+        (folder / LOCK).write_text(lock)
+    assert model_id(folder) is None

@@ -21,8 +21,8 @@ def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_dry_run_plans_every_step() -> None:
-    done = snakemake("-n")
+def test_dry_run_plans_every_step(tmp_path: Path) -> None:
+    done = snakemake("-n", "--config", f"output={tmp_path / 'results'}")
     assert done.returncode == 0, done.stderr
     for rule in ("index", "collect", "statistics", "report"):
         assert f"rule {rule}:" in done.stdout + done.stderr or f"checkpoint {rule}:" in done.stdout + done.stderr
@@ -76,6 +76,45 @@ def test_user_file_replaces_the_default(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "other/sourcedata" in done.stdout + done.stderr
     assert "hippvol" not in done.stdout + done.stderr
+
+
+def test_other_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub-01").mkdir(parents=True)
+    (tmp_path / "data" / "dataset_description.json").write_text("{}")
+    (tmp_path / "model").mkdir()
+    config = {
+        "datasets": {"tiny": {"path": "data"}},
+        "output": "out",
+        "model": "model",
+        "prompts": [{"id": "brainvol", "text": "Measure the brain."}],
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plan.parquet").touch()
+    receipt = tmp_path / "out" / "records" / "tiny" / "shard-00000.json"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "vp").write_text(f"#!/bin/sh\ntouch {receipt}\n")
+    (tmp_path / "bin" / "vp").chmod(0o755)
+    # the rule as it is, with a `vp` that only leaves a receipt
+    names = [line for line in (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines() if "from vp_engine" in line]
+    head = [*names, "from pathlib import Path", f"CONFIG_FILE = {str(tmp_path / 'config.yaml')!r}"]
+    head += ["CONFIG = load_config(Path(CONFIG_FILE))", "OUTPUT = CONFIG.output"]
+    head += [f"shell.prefix('export PATH={tmp_path / 'bin'}:$PATH; ')"]
+    snakefile = tmp_path / "Snakefile"
+    snakefile.write_text("\n".join([*head, f"include: {str(ROOT / 'workflow' / 'rules' / 'analyse.smk')!r}\n"]))
+    arguments = ["--snakefile", str(snakefile), "--directory", str(tmp_path), "--cores", "1", str(receipt)]
+
+    def state() -> str:
+        done = snakemake(*arguments, "-n")
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    (tmp_path / "model" / "weights.lock.json").write_text('{"name": "a", "files": {}}')
+    done = snakemake(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in state()
+    (tmp_path / "model" / "weights.lock.json").write_text('{"name": "a", "files": {"other": 1}}')
+    assert "Params have changed" in state()
 
 
 def test_rules_quote_every_value() -> None:

@@ -38,6 +38,18 @@ def lock_weights(folder: Path, *, name: str, licence: str) -> str:
     return verify_weights(folder)
 
 
+def model_id(folder: Path) -> str | None:
+    """Name and hash of the lock file, ``default-0123456789ab``; None when there is none that can be read.
+
+    The files of the model are not looked at: `verify_weights` does that.
+    """
+    try:
+        name = json.loads((folder / LOCK).read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # whoever wants to load the model is told why
+    return _id(folder, name)
+
+
 def verify_weights(folder: Path) -> str:
     """Compare every file of a model folder with the lock file.
 
@@ -72,6 +84,10 @@ def verify_weights(folder: Path) -> str:
             raise WeightsError(
                 f"{folder / file} is not what {LOCK} says: damaged or exchanged; restore it.", code="weights_altered"
             )
+    return _id(folder, name)
+
+
+def _id(folder: Path, name: str) -> str:
     return f"{name}-{sha256_of(folder / LOCK)[:12]}"
 
 

@@ -16,7 +16,13 @@ rule analyse:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         config=CONFIG_FILE,
-        asked=[*(f"{prompt.id}: {prompt.text}" for prompt in CONFIG.prompts), CONFIG.model],
+        # what changes every result, so that jobs run again; weights may change in place
+        asked=[
+            *(f"{prompt.id}: {prompt.text}" for prompt in CONFIG.prompts),
+            CONFIG.model,
+            model_id(model_folder(CONFIG.model)),
+            __version__,
+        ],
         output=OUTPUT,
     shell:
         "vp analyse --config {params.config:q} --output {params.output:q} "

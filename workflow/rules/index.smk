@@ -1,7 +1,7 @@
 # The plan: every prompt on every session. The number of jobs is known only after it.
 checkpoint index:
     input:
-        # a folder is newer when a participant is added; for a new session of an old one: snakemake -R index
+        # a folder is newer when a participant is added; for a new session or a replaced scan: snakemake -R index
         [
             dataset.path / "sourcedata" / "demo_truth.tsv" if dataset.is_demo else dataset.path
             for dataset in CONFIG.datasets
@@ -18,7 +18,7 @@ checkpoint index:
         runtime=60,
     params:
         config=CONFIG_FILE,
-        asked=[repr(CONFIG.datasets), repr(CONFIG.prompts), CONFIG.subjects_per_job],
+        asked=[repr(CONFIG.datasets), repr(CONFIG.prompts), CONFIG.subjects_per_job, __version__],
         output=OUTPUT,
     shell:
         "vp index --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
