@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset, write_scan
+from vp_engine.cli.app import exit_for
 from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.verify import verify
+from vp_engine.environment.instruction import Instruction
 from vp_engine.errors import ConfigError, InfrastructureError
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes.intake import file_sha256
@@ -29,6 +32,7 @@ GROWTH = "How much did the hippocampus grow?"
 BROKEN = "Write a program that is wrong."
 LIVER = "Segment the liver."
 BOTH = "Brainstem on both contrasts."
+SECOND = "Right at the second try."
 PROGRAMS = {
     VOLUMES: 't1 = scan(current)\nfor m in [segment(t1, "left_hippocampus"), segment(t1, "right_hippocampus")]:\n'
     "    report(volume(m))\n",
@@ -261,6 +265,76 @@ def test_vector_that_contradicts_the_program_fails(study: Study) -> None:
     (run,) = study.table("runs", participant="03", prompt_id="vol")
     assert (run["status"], run["reason"].partition(":")[0]) == ("failed", "phi_disagrees")
     assert study.table("segmentations") == []
+
+
+def test_session_left_out_is_named_in_the_rows(study: Study) -> None:
+    (study.root / "sub-02" / "ses-01" / "anat" / "sub-02_ses-01_T1w.nii.gz").unlink()
+    average = replace(PROMPTS[0], scope="participant")
+    study.planner = FixedPlanner(PROGRAMS | {GROWTH: 'refuse("ambiguous")\n'})
+    study.config = replace(study.config, prompts=(average, PROMPTS[2]))
+    study.run()
+    rows = study.table("measurements", prompt_id="vol")
+    assert {row["participant"]: row["flags"] for row in rows} == {"01": [], "02": ["session_left_out:01"], "03": []}
+    reasons = {row["participant"]: row["reason"] for row in study.table("runs", prompt_id="growth")}
+    assert "Sessions without a scan for this: 01." in reasons["02"]
+    assert "Sessions" not in reasons["01"]
+
+
+class SecondTry(FixedPlanner):
+    """Delineates one thing in a program that fails, and another in the next that does not."""
+
+    def next_instruction(self, context: Any, history: Any) -> Instruction:
+        if not history:
+            return Instruction('m = segment(scan(current), "brainstem")\nreport(volume(scan(current)))\n', {})
+        return Instruction('report(volume(segment(scan(current), "left_hippocampus")))\n', {})
+
+
+def test_masks_of_a_program_that_failed_are_not_kept(study: Study) -> None:
+    study.planner = SecondTry({})
+    study.config = replace(study.config, prompts=(PromptConfig("second", SECOND, images=("T1w",)),))
+    study.run()
+    assert {row["steps"] for row in study.table("runs")} == {2}
+    assert {row["target"] for row in study.table("segmentations")} == {"left_hippocampus"}
+
+
+def test_edited_prompt_is_not_answered_by_its_old_record(again: Study) -> None:
+    edited = replace(PROMPTS[0], text=RATIO)
+    again.config = replace(again.config, prompts=(edited, *PROMPTS[1:]))
+    write_plan(again.config, again.output)
+    before = len(again.table("measurements", prompt_id="ratio"))
+    collect_tables(again.config, again.output)
+    assert {row["status"] for row in again.table("runs", prompt_id="vol")} == {"no_record"}
+    assert again.table("measurements", prompt_id="vol") == again.table("segmentations", prompt_id="vol") == []
+    assert len(again.table("measurements", prompt_id="ratio")) == before > 0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_device_that_fails_is_no_bug(study: Study, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    def failing(_volume: Any, _unions: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr(study.segmenter, "regions", failing)
+    with pytest.raises(InfrastructureError, match="memory or the device") as caught:
+        study.run()
+    assert exit_for(caught.value)[0] == 75
+    assert not list(study.output.rglob("done.json"))
+
+
+def test_who_has_no_folder_has_rows_all_the_same(study: Study) -> None:
+    with (study.root / "participants.tsv").open("a") as table:
+        table.write("sub-99\t50\tcontrol\n")
+    study.run()
+    assert {row["status"] for row in study.table("runs", participant="99")} == {"no_input"}
+    assert len(study.table("runs", participant="99")) == len(PROMPTS)
+    assert verify(study.output) == []
 
 
 def test_participant_without_record_is_told(again: Study) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,51 @@ def test_session_that_only_stands_in_the_table_gets_rows(root: Path) -> None:
     rows = _rows(_config(root))
     assert rows["02", "02", "vol"]["status"] == "no_input"
     assert rows["02", None, "growth"]["status"] is None
+
+
+def test_who_only_stands_in_participants_tsv_gets_rows(root: Path) -> None:
+    with (root / "participants.tsv").open("a") as table:
+        table.write("sub-99\t50\tcontrol\nn/a\t51\tcontrol\nsub-a b\t52\tcontrol\n")
+    config = _config(root)
+    rows = _rows(config)
+    assert {key[0] for key in rows} == {"01", "02", "03", "99"}
+    assert [row["status"] for key, row in rows.items() if key[0] == "99"] == ["no_input"] * len(PROMPTS)
+    assert rows["99", None, "vol"]["reason"] == "Expected T1w, found no image."
+    assert read_tasks(config.output, "tiny", 3)["99"][0].status == "no_input"
+    found = json.loads((config.output / "validation" / "tiny.json").read_text())
+    odd = [one["message"] for one in found if one["code"] == "invalid_entity"]
+    assert [message.partition("got ")[2].partition(";")[0] for message in odd] == ["'n/a'", "'a b'"]
+    assert {key[0] for key in _rows(_config(root, participants=("01", "02")))} == {"01", "02"}
+    assert {key[0] for key in _rows(_config(root, exclude=("99", "01")))} == {"02", "03"}
+
+
+def test_labels_that_are_none_do_not_become_sessions(root: Path) -> None:
+    with (root / "sub-02" / "sub-02_sessions.tsv").open("a") as table:
+        table.write("n/a\tn/a\nses-a b\tn/a\nses-../up\tn/a\n")
+    config = _config(root)
+    assert {key[1] for key in _rows(config) if key[0] == "02"} == {"01", "02", None}
+    found = json.loads((config.output / "validation" / "tiny.json").read_text())
+    odd = [one for one in found if one["code"] == "invalid_entity"]
+    assert [one["path"] for one in odd] == ["sub-02/sub-02_sessions.tsv"] * 3
+
+
+def test_table_that_cannot_be_read_is_one_finding(root: Path) -> None:
+    (root / "participants.tsv").write_text("participant_id\tparticipant_id\n")
+    (root / "sub-02" / "sub-02_sessions.tsv").write_bytes(b"")
+    config = _config(root)
+    assert {key[0] for key in _rows(config)} == {"01", "02", "03"}
+    found = json.loads((config.output / "validation" / "tiny.json").read_text())
+    assert sorted(one["path"] for one in found if one["code"] == "bad_tsv") == [
+        "participants.tsv",
+        "sub-02/sub-02_sessions.tsv",
+    ]
+
+
+def test_sessions_left_out_are_named(root: Path) -> None:
+    (root / "sub-01" / "ses-02" / "anat" / "sub-01_ses-02_T1w.nii.gz").unlink()
+    config = replace(_config(root), prompts=(replace(PROMPTS[2], images=("T1w",)),))
+    rows = _rows(config)
+    assert {key[0]: row["left_out"] for key, row in rows.items()} == {"01": ["02"], "02": [], "03": []}
 
 
 def test_participants_chosen_and_excluded(root: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vp_engine.cohort.config import Config
-from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.plan import shard_number
 from vp_engine.cohort.publish import publish_json, sha256_of, sweep
@@ -123,7 +123,9 @@ def analyse_participant(
     records = dict(kept)
     if todo:
         # with it comes torch, which takes seconds that a job without work should not cost
-        scans = Scans(root, engine.load().segmenter, limits=limits)
+        with device_failures():
+            segmenter = engine.load().segmenter
+        scans = Scans(root, segmenter, limits=limits)
         records |= _run(todo, scans, derivatives=derivatives, engine=engine)
     remove_strays(derivatives, participant, records)
     ordered = {task.id: records[task.id] for task in tasks}
@@ -140,7 +142,9 @@ def _run(
 ) -> dict[str, TaskRecord]:
     from vp_engine.cohort.results import announce, run_task
 
-    announce([task for task, _ in todo.values()], scans, engine)
-    return {
-        name: run_task(task, fingerprint, scans, engine, root=derivatives) for name, (task, fingerprint) in todo.items()
-    }
+    with device_failures():
+        announce([task for task, _ in todo.values()], scans, engine)
+        return {
+            name: run_task(task, fingerprint, scans, engine, root=derivatives)
+            for name, (task, fingerprint) in todo.items()
+        }

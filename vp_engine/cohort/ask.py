@@ -10,13 +10,12 @@ from pathlib import Path
 from vp_engine.agent.loop import run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.choice import PlannedScan, choose
-from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.publish import publish_json
 from vp_engine.cohort.results import announce_program, context_of
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.segment import Segmented, stem, write_masks
-from vp_engine.cohort.world import CohortWorld
-from vp_engine.environment.omega import Environment
+from vp_engine.cohort.world import CohortEnvironment, CohortWorld
 from vp_engine.environment.values import Number, Text
 from vp_engine.environment.vocabulary import SUFFIXES
 from vp_engine.errors import ConfigError
@@ -85,9 +84,10 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
     choices = choose(PlannedScan(None, suffix, str(path)) for suffix, path in by_suffix.items())
     scans = Scans(None, models.segmenter)
     world = CohortWorld(choices, scans, agrees=models.agrees)
-    announce_program(models.planner.next_instruction(context_of(prompt, "session", world), []).code, world, scans)
-    environment = Environment(world, clock=engine.clock)
-    transcript = run_prompt(models.planner, prompt, environment, clock=engine.clock)
+    environment = CohortEnvironment(world, clock=engine.clock)
+    with device_failures():
+        announce_program(models.planner.next_instruction(context_of(prompt, "session", world), []).code, world, scans)
+        transcript = run_prompt(models.planner, prompt, environment, clock=engine.clock)
     masks: list[Segmented] = []
     if transcript.status == "ok":
         for file in sorted({file for file, _ in world.delineated}):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,16 @@ import numpy as np
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.scans import Segmenter
 from vp_engine.cohort.weights import model_folder, verify_weights
+from vp_engine.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from vp_engine.agent.planner import Planner
 
 LEAST_AGREEMENT = 0.9
 """Cosine from which a conditioning vector counts as the code of a structure although another is nearer."""
+
+_DEVICE_FAILED = "The memory or the device failed: {}. Give the job more memory or another device, then run it again."
+_DEVICE_WORDS = ("DefaultCPUAllocator", "CUDA error", "cuDNN error", "CUBLAS_STATUS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,29 @@ def load_engine(model: str, *, device: str = "auto") -> Engine:
     """
     folder = model_folder(model)
     return Engine(verify_weights(folder), cache(lambda: _load(folder, device)))
+
+
+@contextmanager
+def device_failures() -> Iterator[None]:
+    """Tell memory that is used up, and a device that fails, from bugs.
+
+    Raises
+    ------
+    InfrastructureError
+        Instead of what PyTorch or Python raise then.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise InfrastructureError(_DEVICE_FAILED.format("out of memory")) from error
+    except RuntimeError as error:
+        import torch  # loaded already, if the error is one of its own
+
+        ours = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError)
+        # on the CPU, and where a library of the GPU fails, PyTorch has no type for it
+        if ours or any(word in str(error) for word in _DEVICE_WORDS):
+            raise InfrastructureError(_DEVICE_FAILED.format(str(error).partition("\n")[0])) from error
+        raise
 
 
 def phi_agrees(phi_D: np.ndarray, structure: str) -> bool:

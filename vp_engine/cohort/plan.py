@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from vp_engine.bids.dataset import Session, index_dataset
 from vp_engine.bids.findings import Finding
-from vp_engine.bids.names import suffix_of
-from vp_engine.bids.text_tables import read_sessions
+from vp_engine.bids.names import LABEL, suffix_of
+from vp_engine.bids.text_tables import read_participants, read_sessions
 from vp_engine.bids.validate import validate_dataset
 from vp_engine.cohort.choice import natural, suffix_rank
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
@@ -170,8 +173,9 @@ def shard_number(name: str) -> int:
 def _index(dataset: DatasetConfig, output: Path) -> tuple[list[Session], int]:
     findings = validate_dataset(dataset.path, warnings=True)
     found = index_dataset(dataset.path, participants=dataset.participants)
-    sessions = _with_announced(dataset.path, [s for s in found if s.participant not in dataset.exclude])
-    findings += [finding for session in sessions for finding in session.findings]
+    sessions, odd = _with_announced(dataset, [s for s in found if s.participant not in dataset.exclude])
+    findings += [finding for session in sessions for finding in session.findings] + odd
+    findings = list(dict.fromkeys(findings))  # a table that cannot be read is found by all who read it
     publish_json(output / "validation" / f"{dataset.name}.json", [asdict(finding) for finding in findings])
     errors = sum(finding.severity == "error" for finding in findings)
     if findings:
@@ -180,20 +184,36 @@ def _index(dataset: DatasetConfig, output: Path) -> tuple[list[Session], int]:
     return sessions, len(findings)
 
 
-def _with_announced(root: Path, sessions: Sequence[Session]) -> list[Session]:
-    """The sessions found, and those that only stand in a `sessions.tsv`: asked for, so they need a row."""
+def _with_announced(dataset: DatasetConfig, sessions: Sequence[Session]) -> tuple[list[Session], list[Finding]]:
+    """The sessions found, and those that only stand in a table: asked for, so they need a row; odd labels apart."""
+    findings: list[Finding] = []
     known: dict[str, set[str | None]] = {}
     for session in sessions:
         known.setdefault(session.participant, set()).add(session.session)
     announced = []
+    if dataset.participants is None:
+        ids = _announced(partial(read_participants, dataset.path), "participant_id", "participants.tsv", findings)
+        missing = sorted(set(ids) - known.keys() - set(dataset.exclude))
+        announced += [Session(participant, None, scans=()) for participant in missing]
     for participant, labels in known.items():
-        try:
-            table = read_sessions(root, participant)
-        except InputRefused:
-            continue  # among the findings of the sessions already
-        missing = sorted(set(table["session_id"]) - labels, key=natural)
-        announced += [Session(participant, label, scans=()) for label in missing]
-    return sorted([*sessions, *announced], key=lambda s: (s.participant, natural(s.session or "")))
+        name = f"sub-{participant}/sub-{participant}_sessions.tsv"
+        ids = _announced(partial(read_sessions, dataset.path, participant), "session_id", name, findings)
+        announced += [Session(participant, label, scans=()) for label in sorted(set(ids) - labels, key=natural)]
+    return sorted([*sessions, *announced], key=lambda s: (s.participant, natural(s.session or ""))), findings
+
+
+def _announced(read: Callable[[], pd.DataFrame], column: str, name: str, findings: list[Finding]) -> list[str]:
+    """Labels in a table that may stand in BIDS names; the others become findings."""
+    try:
+        labels = list(read()[column])
+    except InputRefused as refusal:
+        findings.append(Finding(refusal.code, "warning", refusal.message, name))
+        return []
+    for label in labels:
+        if LABEL.fullmatch(label) is None:
+            message = f"{name}: expected a {column} of letters A-Z, a-z and digits only, got {label!r}; it is not used"
+            findings.append(Finding("invalid_entity", "warning", message, name))
+    return [label for label in labels if LABEL.fullmatch(label)]
 
 
 def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row:
@@ -220,12 +240,19 @@ def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row
         "scope": prompt.scope,
         "images": list(prompt.images),
         "scans": scans if status is None else [],
+        "left_out": [] if status is not None else _left_out(sessions, scans),
         "status": status,
         "reason_code": code,
         "reason": reason,
         "acquired": alone.acquired if alone else None,
         "days": alone.days if alone else None,
     }
+
+
+def _left_out(sessions: Sequence[Session], scans: Sequence[Row]) -> list[str]:
+    """Sessions of which the prompt can use nothing; `n/a`, which is no label, for images outside session folders."""
+    used = {scan["session"] for scan in scans}
+    return sorted({session.session or "n/a" for session in sessions if session.session not in used}, key=natural)
 
 
 def _outcome(prompt: PromptConfig, sessions: Sequence[Session]) -> tuple[str | None, str | None, str | None]:

@@ -16,11 +16,13 @@ from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.records import TaskRecord
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.tasks import Fingerprint, Task
-from vp_engine.cohort.world import PHI_DISAGREES, CohortWorld
+from vp_engine.cohort.world import PHI_DISAGREES, CohortEnvironment, CohortWorld
 from vp_engine.environment.calls import planned_segmentations
-from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Number, Text
 from vp_engine.errors import InputRefused, ProgramError
+
+SESSION_LEFT_OUT = "session_left_out"
+"""Flag, with a colon and the label, of a session that has no scan for a prompt about all of them."""
 
 _OUT_OF_TIME = "budget_seconds"
 
@@ -90,7 +92,7 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
         return _record(fingerprint, row | {"status": task.status, "reason": task.reason})
     started = engine.clock()
     world = _world(task, scans, engine)
-    environment = Environment(world, clock=engine.clock)
+    environment = CohortEnvironment(world, clock=engine.clock)
     try:
         transcript = run_prompt(engine.load().planner, task.prompt, environment, scope=task.scope, clock=engine.clock)
     except InputRefused as error:
@@ -103,6 +105,8 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
         program_sha256 = hashlib.sha256(transcript.program.encode()).hexdigest()
         common = {name: row[name] for name in ("model_id", "record_id")} | {"program_sha256": program_sha256}
         measurements = [measurement(task, result) | common for result in environment.reported]
+    elif task.left_out:
+        reason = f"{reason} Sessions without a scan for this: {', '.join(task.left_out)}."
     name, sha256 = write_transcript(root, task, transcript.as_json() | {"model_id": engine.model_id})
     written.outputs[name] = sha256
     row |= {
@@ -125,9 +129,10 @@ def measurement(task: Task, result: Number | Text) -> Row:
         "prompt_id": task.prompt_id,
         "target": result.target,
     }
+    left_out = {f"{SESSION_LEFT_OUT}:{label}" for label in task.left_out}
     if isinstance(result, Text):
         nothing: Row = dict.fromkeys(("value", "unit", "image", "reference_session", "qc_score"))
-        return row | nothing | {"measure": "answer", "text": result.word, "flags": []}
+        return row | nothing | {"measure": "answer", "text": result.word, "flags": sorted(left_out)}
     reference = result.reference_session
     return row | {
         "measure": result.measure,
@@ -137,7 +142,7 @@ def measurement(task: Task, result: Number | Text) -> Row:
         "image": result.image,
         "reference_session": None if reference is None else reference.label,
         "qc_score": result.qc_score,
-        "flags": sorted(set(result.flags)),
+        "flags": sorted(left_out.union(result.flags)),
     }
 
 

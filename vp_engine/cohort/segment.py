@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vp_engine.anatomy import STRUCTURES, abbreviation
+from vp_engine.cohort.engine import device_failures
 from vp_engine.cohort.naming import structure_named
 from vp_engine.cohort.packing import pack
 from vp_engine.cohort.publish import publish_bytes, publishing
@@ -70,6 +71,8 @@ def segment_file(path: Path, structures: Sequence[str], output: Path, *, segment
         If a structure is unknown, or these weights do not delineate it.
     InputRefused
         If the image cannot be used.
+    InfrastructureError
+        If the disk or the device fails.
     """
     if not structures:
         raise RequestRefused("Expected at least one structure, got none.", code="unknown_structure")
@@ -77,7 +80,8 @@ def segment_file(path: Path, structures: Sequence[str], output: Path, *, segment
     for name in names:
         refuse_unknown(name, segmenter)
     volume = read_image(path)
-    found = delineate(volume, names, segmenter)
+    with device_failures():
+        found = delineate(volume, names, segmenter)
     written = write_masks(output, stem(path), found, like=volume)
     table = {item.structure: item for item in written}
     return [table[name] for name in names]

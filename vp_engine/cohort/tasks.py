@@ -54,6 +54,8 @@ class Task:
     scope : str
     choices : tuple of Choice
         The scans offered, sessions in time order.
+    left_out : tuple of str
+        Sessions of which nothing is offered, when the prompt takes all.
     status, reason : str or None
         The outcome when the plan settled it.
     """
@@ -66,6 +68,7 @@ class Task:
     images: tuple[str, ...]
     scope: str
     choices: tuple[Choice, ...]
+    left_out: tuple[str, ...]
     status: str | None
     reason: str | None
 
@@ -134,6 +137,7 @@ def _task(row: Mapping[str, Any]) -> Task:
         images=tuple(row["images"]),
         scope=row["scope"],
         choices=tuple(choose(scans, tuple(row["images"]))),
+        left_out=tuple(row["left_out"]),
         status=row["status"],
         reason=reason,
     )

@@ -10,6 +10,8 @@ import numpy as np
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.choice import Choice, PlannedScan
 from vp_engine.cohort.scans import Scans
+from vp_engine.environment.instruction import Instruction, Observation
+from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Image, Mask, SessionInfo
 from vp_engine.errors import RequestRefused
 
@@ -37,7 +39,8 @@ class CohortWorld:
     Attributes
     ----------
     delineated : dict
-        (path of the scan, structure) → its choice, for everything delineated so far.
+        (path of the scan, structure) → its choice, for everything delineated so far; `CohortEnvironment` takes out
+        again what a program delineated that failed.
     """
 
     def __init__(
@@ -117,6 +120,30 @@ class CohortWorld:
                 code="missing_image",
             )
         return choice
+
+
+class CohortEnvironment(Environment):
+    """Forgets what a piece of code delineated when it ends in an error, as its results are forgotten.
+
+    Parameters
+    ----------
+    world : CohortWorld
+    clock : callable
+        Seconds, for the time budget.
+    """
+
+    def __init__(self, world: CohortWorld, *, clock: Callable[[], float]) -> None:
+        super().__init__(world, clock=clock)
+        self._delineated = world.delineated
+
+    def run(self, instruction: Instruction) -> Observation:
+        """Check one piece of code and run it, as `Environment.run` does."""
+        before = dict(self._delineated)
+        observation = super().run(instruction)
+        if observation.status not in ("ok", "done"):
+            self._delineated.clear()
+            self._delineated.update(before)
+        return observation
 
 
 def _sessions(choices: Sequence[Choice]) -> tuple[SessionInfo, ...]:
