@@ -50,6 +50,7 @@ def plan_of(participants: list[str], dataset: str = "demo") -> pa.Table:
             "scope": "session",
             "images": [],
             "scans": [],
+            "left_out": [],
             "status": None,
             "reason_code": None,
             "reason": None,
@@ -105,6 +106,19 @@ def test_rows_of_prompts_no_longer_planned_are_left_out(tmp_path: Path) -> None:
     collect({"demo": [file]}, "runs", tmp_path, META, plan=plan_of(["01"]))
     rows = read_table(tmp_path / "runs", "runs").to_pylist()
     assert [(row["session"], row["prompt_id"]) for row in rows] == [(None, "vol")]
+
+
+def test_answers_to_an_earlier_wording_or_a_scan_that_has_gone_are_no_answers(tmp_path: Path) -> None:
+    plan = plan_of(["01", "02", "03", "04"]).to_pylist()
+    plan[1]["prompt"] = "Measure it well."
+    for row in plan[2:]:
+        row |= {"status": "no_input", "reason_code": "no_fitting_scan", "reason": "Expected T1w."}
+    files = [record(tmp_path, name) for name in ("01", "02", "03")]
+    files.append(record(tmp_path, "04", [run_row("04", status="no_input", reason="no_fitting_scan: Expected T1w.")]))
+    collect({"demo": files}, "runs", tmp_path, META, plan=rows_to_table("plan", plan, where="test"))
+    rows = read_table(tmp_path / "runs", "runs").to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "no_record", "no_record", "no_input"]
+    assert rows[1]["prompt"] == "Measure it well."
 
 
 def test_numbers_of_sessions_no_longer_planned_are_left_out(tmp_path: Path) -> None:

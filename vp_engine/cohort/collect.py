@@ -23,8 +23,8 @@ NO_MODEL = "none"
 def collect_tables(config: Config, output: Path) -> dict[str, int]:
     """Join the records of the planned participants into `tables/` and write `manifest.sha256`.
 
-    A planned prompt without a valid record gets a row with status `no_record`; records of participants and prompts
-    that are no longer planned are left out.
+    A planned prompt without a valid record of its present text gets a row with status `no_record`; records of
+    participants and prompts that are no longer planned are left out.
 
     Parameters
     ----------
@@ -48,9 +48,13 @@ def collect_tables(config: Config, output: Path) -> dict[str, int]:
         records, models = _records(plan, output)
         metadata = {"model_id": ", ".join(sorted(models)) or NO_MODEL}
         try:
-            for name in TABLES:
+            current: pa.Array | None = None
+            for name in TABLES:  # `runs` first: it says which records answer what is planned
                 files = {dataset: [folder / f"{name}.parquet" for folder in own] for dataset, own in records.items()}
-                collect(files, name, output / "tables", metadata, plan=plan)
+                collect(files, name, output / "tables", metadata, plan=plan, records=current)
+                if current is None:
+                    runs = read_table(output / "tables" / "runs", "runs", columns=["record_id"])
+                    current = runs.column("record_id").drop_null().combine_chunks()
         except OSError as error:
             raise InfrastructureError(f"Expected to write tables below {output}, got: {error}.") from error
         for dataset in config.datasets:

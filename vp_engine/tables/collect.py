@@ -49,6 +49,7 @@ def collect(
     metadata: Mapping[str, str],
     *,
     plan: pa.Table | None = None,
+    records: pa.Array | None = None,
 ) -> list[Path]:
     """Join record files into one table, ``<out_dir>/<name>/dataset=<dataset>/part-<n>.parquet``.
 
@@ -67,8 +68,10 @@ def collect(
     metadata : mapping of str to str
         As in `write_table`.
     plan : pyarrow.Table, optional
-        The table `plan`. Rows of prompts that are not planned (any more) are then left out, and `runs` gets a row
-        with status ``no_record`` for each planned prompt without one.
+        The table `plan`. Rows of prompts that are not planned (any more), or whose text was another one, are then
+        left out, and `runs` gets a row with status ``no_record`` for each planned prompt without one.
+    records : pyarrow.Array of string, optional
+        Only rows of these records (column `record_id`), as those of `runs` that are left.
 
     Returns
     -------
@@ -90,7 +93,8 @@ def collect(
     for dataset in datasets:
         wanted = None if planned is None else planned.get(dataset, {})
         shards = _shards(record_files.get(dataset, ()), wanted)
-        tasks = [delayed(partial(_read_shard, files, asked, name, dataset))() for files, asked in shards]
+        read = partial(_read_shard, name=name, dataset=dataset, records=records)
+        tasks = [delayed(partial(read, files, asked))() for files, asked in shards]
         for number, part in enumerate(_parts(_computed(tasks), name)):
             path = out_dir / name / f"{PARTITION}={dataset}" / f"part-{number}.parquet"
             publish_table(path, part.drop_columns([PARTITION]), file_metadata(name, metadata))
@@ -102,7 +106,7 @@ def collect(
 def _planned(plan: pa.Table) -> dict[str, Planned]:
     """Rows of the plan by dataset and participant."""
     planned: dict[str, Planned] = {}
-    for row in plan.select([*key_columns("plan"), "prompt", "scope"]).to_pylist():
+    for row in plan.select([*key_columns("plan"), "prompt", "scope", "status"]).to_pylist():
         planned.setdefault(row["dataset"], {}).setdefault(row["participant"], []).append(row)
     return planned
 
@@ -127,7 +131,9 @@ def _participant_of(path: Path) -> str:
     return path.parent.name.removeprefix("sub-")
 
 
-def _read_shard(files: list[Path], asked: Planned | None, name: str, dataset: str) -> pa.Table:
+def _read_shard(
+    files: list[Path], asked: Planned | None, *, name: str, dataset: str, records: pa.Array | None
+) -> pa.Table:
     """Rows of some participants, sorted by key, each key once."""
     tables = [arrow_schema(name).empty_table()]
     for file in files:
@@ -138,6 +144,8 @@ def _read_shard(files: list[Path], asked: Planned | None, name: str, dataset: st
                 raise TableError(f"{file}: expected rows of {column} {expected}, got {', '.join(map(repr, strange))}")
         tables.append(table)
     table = pa.concat_tables(tables)
+    if records is not None:
+        table = table.filter(pc.is_in(table.column("record_id"), value_set=records))
     if asked is not None:
         planned = [row for rows in asked.values() for row in rows]
         table = _current(table, planned, name)
@@ -150,11 +158,19 @@ def _read_shard(files: list[Path], asked: Planned | None, name: str, dataset: st
 
 def _current(table: pa.Table, planned: Sequence[Mapping[str, Any]], name: str) -> pa.Table:
     """Rows that belong to a row of the plan: of its session, or about any session when it takes all of them."""
-    keys = {_key(row) for row in planned}
-    every_session = {_key(row) for row in planned if row["scope"] == "participant" and name != "runs"}
+    by_key = {_key(row): row for row in planned}
+    if name == "runs":
+        runs = table.select([*key_columns("runs"), "prompt", "status"]).to_pylist()
+        return table.filter(pa.array([_answers(row, by_key.get(_key(row))) for row in runs], pa.bool_()))
+    every_session = {_key(row) for row in planned if row["scope"] == "participant"}
     rows = table.select(key_columns("runs")).to_pylist()
-    kept = [_key(row) in keys or _key(row | {"session": None}) in every_session for row in rows]
+    kept = [_key(row) in by_key or _key(row | {"session": None}) in every_session for row in rows]
     return table.filter(pa.array(kept, pa.bool_()))
+
+
+def _answers(run: Mapping[str, Any], planned: Mapping[str, Any] | None) -> bool:
+    """Whether a recorded row is about what is planned now, not about an earlier wording or a scan that has gone."""
+    return planned is not None and run["prompt"] == planned["prompt"] and planned["status"] in (None, run["status"])
 
 
 def _no_records(runs: pa.Table, planned: Sequence[Mapping[str, Any]]) -> pa.Table:
