@@ -66,6 +66,13 @@ def test_exclude(load: Load) -> None:
     assert (dataset.participants, dataset.exclude) == (None, ("01", "02"))
 
 
+def test_who_only_stands_in_the_table_may_be_excluded(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "data" / "participants.tsv").write_text("participant_id\tgroup\tage\tsex\nsub-77\tA\t3\tF\n")
+    assert load(GOOD.replace('["01", "1e5"]', "{exclude: [77]}")).datasets[0].exclude == ("77",)
+    with pytest.raises(ConfigError, match="no folder sub-78"):
+        load(GOOD.replace('["01", "1e5"]', "{exclude: [78]}"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -93,6 +100,8 @@ def test_exclude(load: Load) -> None:
         ("output: results", "output: results\noutput: other", r"config\.yaml:4: the key 'output' is given twice"),
         ("output: results", "output: !!python/name:os.system x", r"config\.yaml:3: YAML tags are not allowed"),
         ("images: [T1w]", "images: &a [T1w]", None),
+        ("images: [T1w]", "images: [T1]", r"prompts\[1\]\.images: no anatomical image 'T1'; did you mean 'T1w'\?"),
+        ("images: [T1w]", "images: [T1w, bold]", r"prompts\[1\]\.images: .*'bold'; known: .*FLAIR"),
         ("subjects_per_job: 8", "model: nowhere", r"model: no folder"),
     ],
 )

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from vp_engine.bids.names import anatomical_suffixes
 from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
-from vp_engine.errors import ConfigError
+from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.stats.formula import parse_formula
 from vp_engine.tables.schema import nearest, validate
 from vp_engine.volumes.intake import GateLimits
@@ -303,6 +304,11 @@ def _check_meaning(config: Config) -> None:
                 raise ConfigError(
                     f"{config.file}: {kind}[{index}].id: {ids[index]!r} is given twice; ids must be unique"
                 )
+    for index, prompt in enumerate(config.prompts):
+        for suffix in prompt.images:
+            if suffix not in anatomical_suffixes():
+                hint = _hint(suffix, anatomical_suffixes())
+                raise ConfigError(f"{config.file}: prompts[{index}].images: no anatomical image {suffix!r}{hint}")
     for dataset in config.datasets:
         _check_dataset(dataset, config.file)
     for index, statistic in enumerate(config.statistics):
@@ -322,8 +328,20 @@ def _check_dataset(dataset: DatasetConfig, file: Path) -> None:
         raise ConfigError(f"{key}.path: {dataset.path} is not a BIDS dataset (no dataset_description.json)")
     for participant in (*(dataset.participants or ()), *dataset.exclude):
         if not (dataset.path / f"sub-{participant}").is_dir():
+            if participant in dataset.exclude and participant in _announced_ids(dataset.path):
+                continue
             known = [p.name.removeprefix("sub-") for p in dataset.path.glob("sub-*") if p.is_dir()]
             raise ConfigError(f"{key}.participants: no folder sub-{participant}{_hint(participant, known)}")
+
+
+def _announced_ids(root: Path) -> set[str]:
+    """Ids of participants.tsv: who has no folder gets rows too, and so may be left out."""
+    from vp_engine.bids.text_tables import read_participants  # with it comes pandas, which few configurations need
+
+    try:
+        return set(read_participants(root)["participant_id"])
+    except InputRefused:
+        return set()  # a finding of the plan
 
 
 def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> None:
