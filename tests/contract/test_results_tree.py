@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ import pytest
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
 from vp_engine.bids.validate import validate_dataset
+from vp_engine.cli.reporting import make_report
 from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, load_config
@@ -142,6 +145,18 @@ def test_manifest_is_that_of_sha256sum_and_holds(study: Config) -> None:
         sha, name = line.split("  ", 1)
         assert hashlib.sha256((study.output / name).read_bytes()).hexdigest() == sha
     assert verify(study.output) == []
+
+
+def test_report_shows_no_picture_of_an_earlier_run(study: Config, tmp_path: Path) -> None:
+    moved = replace(study, output=tmp_path / "results")
+    shutil.copytree(study.output, moved.output)
+    (moved.output / "figures").mkdir()
+    old = moved.output / "figures" / "tiny_sub-gone_hippvol.png"
+    old.write_bytes(b"old")
+    make_report(moved, moved.output)
+    assert list((moved.output / "figures").glob("tiny_sub-01*.png"))
+    assert not old.exists()
+    assert verify(moved.output) == []
 
 
 def test_transcript_is_the_audit_trail(study: Config) -> None:

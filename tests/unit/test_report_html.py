@@ -15,6 +15,7 @@ import pytest
 
 from vp_engine.errors import TableError
 from vp_engine.report.html import Picture, ReportExtras, write_report
+from vp_engine.report.summary import summarise_flags
 from vp_engine.stats.models import StatisticSpec, fit_statistics
 from vp_engine.tables.collect import collect
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
@@ -44,7 +45,7 @@ def results(tmp_path: Path) -> Path:
         who = f"{n:02d}"
         for prompt, text in (("vol", HOSTILE), ("liver", "How large is the liver?")):
             own = {"participant": who, "prompt_id": prompt, "prompt": text}
-            plan.append(row_of("plan", **own, scope="session", images=["T1w"], scans=[], shard=0))
+            plan.append(row_of("plan", **own, scope="session", images=["T1w"], scans=[], left_out=[], shard=0))
             refused = prompt == "liver"
             outcome = {"status": "refused" if refused else "ok", "reason": f"no_target: {HOSTILE}" if refused else None}
             if n != 9:
@@ -56,7 +57,7 @@ def results(tmp_path: Path) -> Path:
                     "model_id": "default@abc",
                     "program_sha256": "0" * 64,
                 }
-                made |= {"record_id": who, "image": "T1w", "flags": ["fix_nan"] if n == 3 else []}
+                made |= {"record_id": who, "image": "T1w", "flags": [f"fix_nan:{n}"] if n in (3, 4) else []}
                 value = 3000.0 + 37 * ((n * n) % 7) - 200 * (n % 2)
                 volume = {"measure": "volume", "value": value, "unit": "mm3", "qc_score": 0.3 + n / 15}
                 numbers.append(row_of("measurements", **made, target="left_hippocampus", **volume))
@@ -117,6 +118,11 @@ def test_it_says_what_happened(results: Path) -> None:
         "Research software. Not a medical device.",
     ):
         assert expected in words, expected
+
+
+def test_details_of_a_flag_do_not_make_it_another(results: Path) -> None:
+    rows = summarise_flags(read_table(results / "tables" / "measurements", "measurements"))
+    assert [(row["flag"], row["count"]) for row in rows] == [("fix_nan", 2)]
 
 
 def test_hostile_text_stays_text(results: Path) -> None:

@@ -19,6 +19,8 @@ def make_report(config: Config, output: Path) -> Path:
     """Write pictures of delineations, figures and `report.html`; return the path of the report."""
     with writing(output, "report", alone=True):
         pictures = []
+        for old in (output / "figures").glob("*_sub-*.png"):
+            old.unlink()  # of an earlier run; its scan may have gone
         for scan in delineated_scans(config, output):
             path = output / "figures" / f"{scan.name}.png"
             publish_bytes(path, mosaic_png(scan.image.data, scan.labels.data, spacing_mm=scan.image.spacing_mm))

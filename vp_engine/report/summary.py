@@ -98,13 +98,13 @@ def summarise_answers(measurements: pa.Table) -> list[Row]:
 
 
 def summarise_flags(measurements: pa.Table) -> list[Row]:
-    """What the intake gate repaired or noticed: `flag`, `count` of images, `examples`."""
+    """What was repaired or noticed: `flag` without its details after the colon, `count` of images, `examples`."""
     flagged = measurements.filter(pc.greater(pc.list_value_length(measurements.column("flags")), 0))
     images: dict[str, dict[tuple[str, str, str, str], Row]] = {}
     for row in flagged.select(["dataset", "participant", "session", "image", "flags"]).to_pylist():
         key = (row["dataset"], row["participant"], row["session"] or "", row["image"] or "")
         for flag in row["flags"]:
-            images.setdefault(flag, {})[key] = row
+            images.setdefault(flag.partition(":")[0], {})[key] = row
     return [
         {
             "flag": flag,
