@@ -41,13 +41,14 @@ def main(results: Path, root: Path, key: dict[str, str | None]) -> None:
     words.text(0, 0.72, run["program"].strip(), va="top", fontsize=8, family="monospace")
     centre = [round(float(np.median(found))) for found in np.nonzero(labels.data)]
     brain = [slice(a.min(), a.max() + 1) for a in np.nonzero(image.data > 0.1 * image.data.max())]
+    bright = np.percentile(image.data, 99.5)
     for plane in range(3):
         axis = figure.add_subplot(grid[0, plane + 1])
         axis.axis("off")
         box = tuple(brain[a] for a in range(3) if a != plane)
         spacing = [image.spacing_mm[a] for a in range(3) if a != plane]
         shown, found = (np.take(v.data, centre[plane], axis=plane)[box].T for v in (image, labels))
-        axis.imshow(shown, origin="lower", cmap="gray", aspect=spacing[1] / spacing[0])
+        axis.imshow(shown, origin="lower", cmap="gray", vmax=bright, aspect=spacing[1] / spacing[0])
         overlay = np.ma.masked_equal(found, 0)
         axis.imshow(overlay % 20, origin="lower", cmap="tab20", alpha=0.75, aspect=spacing[1] / spacing[0])
     table = figure.add_subplot(grid[1, :])

@@ -10,6 +10,7 @@ from vp_engine.cohort.pictures import delineated_scans
 from vp_engine.cohort.publish import publish_bytes
 from vp_engine.cohort.statistics import read_covariates
 from vp_engine.cohort.verify import write_manifest
+from vp_engine.cohort.weights import model_folder
 from vp_engine.report.html import Picture, ReportExtras, write_report
 from vp_engine.report.mosaic import mosaic_png
 from vp_engine.stats.models import StatisticSpec
@@ -25,10 +26,12 @@ def make_report(config: Config, output: Path) -> Path:
             path = output / "figures" / f"{scan.name}.png"
             publish_bytes(path, mosaic_png(scan.image.data, scan.labels.data, spacing_mm=scan.image.spacing_mm))
             pictures.append(Picture(path, scan.caption))
+        limits = model_folder(config.model) / "limits.md"
         extras = ReportExtras(
             statistics=tuple(StatisticSpec(entry.id, entry.rows, entry.model) for entry in config.statistics),
             covariates=read_covariates(config) if config.statistics else None,
             pictures=tuple(pictures),
+            limits=limits.read_text(encoding="utf-8") if limits.is_file() else "",
         )
         report = write_report(output, extras=extras)
         write_manifest(output)
