@@ -281,20 +281,23 @@ def test_session_left_out_is_named_in_the_rows(study: Study) -> None:
 
 
 class SecondTry(FixedPlanner):
-    """Delineates one thing in a program that fails, and another in the next that does not."""
+    """Delineates one thing and reads its volume, then another in code that fails, and then a third."""
 
     def next_instruction(self, context: Any, history: Any) -> Instruction:
-        if not history:
-            return Instruction('m = segment(scan(current), "brainstem")\nreport(volume(scan(current)))\n', {})
-        return Instruction('report(volume(segment(scan(current), "left_hippocampus")))\n', {})
+        steps = (
+            'read(volume(segment(scan(current), "left_thalamus")))\n',
+            'm = segment(scan(current), "brainstem")\nreport(ratio(volume(m), surface_area(m)))\n',
+            'report(volume(segment(scan(current), "left_hippocampus")))\n',
+        )
+        return Instruction(steps[len(history)], {})
 
 
-def test_masks_of_a_program_that_failed_are_not_kept(study: Study) -> None:
+def test_masks_of_code_that_failed_are_not_kept(study: Study) -> None:
     study.planner = SecondTry({})
     study.config = replace(study.config, prompts=(PromptConfig("second", SECOND, images=("T1w",)),))
     study.run()
-    assert {row["steps"] for row in study.table("runs")} == {2}
-    assert {row["target"] for row in study.table("segmentations")} == {"left_hippocampus"}
+    assert {(row["status"], row["steps"]) for row in study.table("runs")} == {("ok", 3)}
+    assert {row["target"] for row in study.table("segmentations")} == {"left_hippocampus", "left_thalamus"}
 
 
 def test_edited_prompt_is_not_answered_by_its_old_record(again: Study) -> None:
