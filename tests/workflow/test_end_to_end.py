@@ -78,7 +78,7 @@ def test_every_planned_prompt_has_its_row(study: Path) -> None:
     key = ["dataset", "participant", "session", "prompt_id"]
     wanted = {tuple(map(str, row)) for row in planned[key].to_numpy()}
     got = [tuple(map(str, row)) for row in runs[key].to_numpy()]
-    assert len(wanted) == 4 * 4 + 3, "four sessions with four prompts, three participants with one"
+    assert len(wanted) == 5 * 4 + 3, "five sessions with four prompts, three participants with one"
     assert sorted(got) == sorted(wanted)
 
 
