@@ -61,6 +61,7 @@ SIZES = {
     "right_hippocampus": (4, 4),
     "brainstem": (10, 10),
     "csf": (0, 0),
+    "lesion": (0, 0),
     "left_hemisphere": (3, 3),
     "right_hemisphere": (1, 1),
     "amygdala": (2, 2),
@@ -236,18 +237,21 @@ def test_empty_mask_gives_a_missing_value_with_its_flag(expression: str) -> None
     assert "empty_mask" in row.flags
 
 
-def test_empty_mask_has_volume_and_count_zero() -> None:
-    assert number(vol("csf")).value == 0.0
-    assert number('count(segment(scan(first), "csf"))').value == 0.0
+def test_no_lesion_is_a_volume_of_zero_and_no_anatomy_is_none() -> None:
+    assert number(vol("lesion")).value == 0.0
+    assert number('count(segment(scan(first), "lesion"))').value == 0.0
+    missing = number(vol("csf"))
+    assert missing.value is None
+    assert "empty_mask" in missing.flags
 
 
 @pytest.mark.parametrize(
     "expression",
     [
-        f"ratio({vol('brainstem')}, {vol('csf')})",
-        f"percent_change({vol('csf')}, {vol('csf', 'last')})",
-        f"annual_percent_rate({vol('csf')}, {vol('csf', 'last')})",
-        f"{vol('brainstem')} / {vol('csf')}",
+        f"ratio({vol('brainstem')}, {vol('lesion')})",
+        f"percent_change({vol('lesion')}, {vol('lesion', 'last')})",
+        f"annual_percent_rate({vol('lesion')}, {vol('lesion', 'last')})",
+        f"{vol('brainstem')} / {vol('lesion')}",
     ],
 )
 def test_zero_denominator_gives_a_missing_value_with_its_flag(expression: str) -> None:

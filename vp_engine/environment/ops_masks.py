@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
+from vp_engine.anatomy import STRUCTURES
 from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.values import Image, Mask, Number
 from vp_engine.errors import RequestRefused
@@ -19,9 +20,10 @@ from vp_engine.measure.arithmetic import UndefinedMeasure
 def volume(mask: Mask) -> Number:
     """Volume of a mask, in mm3.
 
-    Number of voxels times the volume of one, right for any grid. An empty mask has volume 0.
+    Number of voxels times the volume of one, right for any grid. An empty mask of a lesion or tumour has volume 0;
+    of anatomy, which everyone has, the volume is undefined: it was not found.
     """
-    return _number(mask, "volume", "mm3", partial(voxels.volume_mm3, mask.data, mask.image.affine))
+    return _number(mask, "volume", "mm3", partial(_volume_mm3, mask))
 
 
 def surface_area(mask: Mask) -> Number:
@@ -165,6 +167,12 @@ def _number(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -
         qc_score=mask.qc_score,
         flags=_flags(mask.flags, mask.image.flags, undefined),
     )
+
+
+def _volume_mm3(mask: Mask) -> float:
+    if STRUCTURES[mask.structure].kind != "pathology" and not mask.data.any():
+        raise UndefinedMeasure(f"{mask.structure} was not found", code="empty_mask")
+    return voxels.volume_mm3(mask.data, mask.image.affine)
 
 
 def _flags(*groups: tuple[str, ...]) -> tuple[str, ...]:
