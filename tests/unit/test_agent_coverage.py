@@ -14,6 +14,8 @@ from vp_engine.agent.coverage import left_out
         ("Outline the caudate and the putamen.", ["left_caudate", "right_caudate", "putamen"], ()),
         ("Volumes of the L/R amygdalae", ["left_amygdala", "right_amygdala"], ()),
         ("ratio of ventricles to ICV", ["fourth_ventricle", "intracranial_volume"], ("ventricles",)),
+        ("ratio of ventricle volume to brain volume", ["fourth_ventricle", "brain"], ("ventricles",)),
+        ("third ventricle volume", ["third_ventricle"], ()),
         ("WMH volume", ["white_matter_lesion"], ()),
         ("lesion load", ["lesion"], ()),
         ("white matter lesions in the brain scan", ["lesion"], ()),

@@ -54,7 +54,7 @@ def _names() -> dict[str, str]:
     listed: dict[str, dict[str, list[str]]] = {}
     for group in yaml.load(data, Loader=yaml.CSafeLoader).values():
         listed |= group if "nouns" not in group else {}
-    names: dict[str, str] = {}
+    names = {"ventricle": "ventricles"}  # which of them, other words must say
     for base, structure in STRUCTURES.items():
         if structure.side in SIDES:
             continue
