@@ -18,8 +18,6 @@ from scipy.spatial.transform import Rotation
 from vp_engine.volumes.geometry import (
     axcodes_of,
     from_canonical,
-    pooled_affine,
-    same_grid,
     spacing_of,
     to_canonical,
     voxel_volume_mm3,
@@ -106,21 +104,6 @@ def test_axes_and_sizes_agree_with_nibabel(affine: Array) -> None:
     np.testing.assert_allclose(voxel_volume_mm3(affine), np.prod(spacing_of(affine)))
 
 
-@given(affine=affines(), blocks=shapes, factors=st.tuples(*[st.integers(1, 3)] * 3))
-def test_block_means_of_world_coordinates_lie_where_the_pooled_affine_says(
-    affine: Array, blocks: tuple[int, int, int], factors: tuple[int, int, int]
-) -> None:
-    shape = tuple(b * f for b, f in zip(blocks, factors, strict=True))
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-    world = index @ affine[:3, :3].T + affine[:3, 3]
-    (a, b, c), (f, g, h) = blocks, factors
-    means = world.reshape(a, f, b, g, c, h, 3).mean(axis=(1, 3, 5))
-    pooled = pooled_affine(affine, factors)
-    pooled_index = np.stack(np.meshgrid(*map(np.arange, blocks), indexing="ij"), axis=-1)
-    np.testing.assert_allclose(means, pooled_index @ pooled[:3, :3].T + pooled[:3, 3], atol=1e-9)
-    np.testing.assert_allclose(spacing_of(pooled), spacing_of(affine) * factors)
-
-
 @given(affine=affines(), shape=shapes)
 def test_resampling_to_the_canonical_grid_moves_voxels_only(affine: Array, shape: tuple[int, int, int]) -> None:
     volume = _volume(shape, affine)
@@ -162,14 +145,3 @@ def test_labels_are_written_in_the_geometry_of_the_image(
     np.testing.assert_array_equal(written.affine, image.affine)
     np.testing.assert_array_equal(np.asarray(written.dataobj), volume.data > volume.data.mean())
     np.testing.assert_allclose(image.affine, affine, atol=1e-4)
-
-
-@given(affine=affines(), shape=shapes, shift=st.floats(0, 0.01))
-def test_same_grid_is_about_millimetres_in_the_world(affine: Array, shape: tuple[int, int, int], shift: float) -> None:
-    volume = _volume(shape, affine)
-    moved = affine.copy()
-    moved[1, 3] += shift
-    expected = shift <= 1e-3
-    if abs(shift - 1e-3) > 1e-9:
-        assert same_grid(volume, Volume(volume.data, moved)) == expected
-    assert not same_grid(volume, Volume(volume.data[:-1], affine))

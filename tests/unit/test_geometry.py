@@ -8,8 +8,6 @@ import pytest
 from vp_engine.volumes.geometry import (
     axcodes_of,
     orientation_of,
-    pooled_affine,
-    same_grid,
     shear_of,
     to_canonical,
     voxel_volume_mm3,
@@ -51,18 +49,6 @@ def test_voxel_volume_of_a_sheared_grid_is_its_determinant() -> None:
     assert voxel_volume_mm3(affine) == pytest.approx(24)
     assert shear_of(affine) == pytest.approx(1 / np.sqrt(10))
     assert shear_of(np.diag([-2.0, 3, 4, 1])) == 0
-
-
-def test_pooling_thick_slices_in_plane_only() -> None:
-    pooled = pooled_affine(np.diag([0.5, 0.5, 5, 1]), (2, 2, 1))
-    np.testing.assert_array_equal(pooled, [[1, 0, 0, 0.25], [0, 1, 0, 0.25], [0, 0, 5, 0], [0, 0, 0, 1]])
-
-
-def test_same_grid_sees_a_rotation_about_the_origin() -> None:
-    data = np.zeros((200, 200, 200), np.uint8)
-    turned = np.eye(4)
-    turned[0, 1] = 1e-4
-    assert not same_grid(Volume(data, np.eye(4)), Volume(data, turned))
 
 
 def test_resampling_by_half_a_voxel_is_a_mean_of_neighbours() -> None:

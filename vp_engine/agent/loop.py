@@ -10,6 +10,7 @@ from vp_engine.agent.planner import Context, Planner
 from vp_engine.agent.transcript import Status, Transcript, Turn
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
+from vp_engine.environment.world import World
 
 MAX_TURNS = 6
 
@@ -47,10 +48,7 @@ def run_prompt(
     Transcript
         ``failed`` when the same error came twice or the turns were used up.
     """
-    sessions = environment.world.sessions
-    # the union over sessions in the order of the last one: a contrast may be missing in some
-    images = tuple(dict.fromkeys(suffix for session in reversed(sessions) for suffix in session.images))
-    context = Context(prompt, images, len(sessions), scope)
+    context = context_of(prompt, scope, environment.world)
     turns: list[Turn] = []
     for _ in range(max_turns):
         started = clock()
@@ -63,6 +61,12 @@ def run_prompt(
             return Transcript(context, tuple(turns), ended, observation.code, observation.message)
     reason = f"The request was not finished in {max_turns} pieces of code."
     return Transcript(context, tuple(turns), "failed", "budget_turns", reason)
+
+
+def context_of(prompt: str, scope: str, world: World) -> Context:
+    """What the planner is told: the contrasts of all sessions, those of the last first, as some may lack one."""
+    images = tuple(dict.fromkeys(suffix for session in reversed(world.sessions) for suffix in session.images))
+    return Context(prompt, images, len(world.sessions), scope)
 
 
 def _misread(prompt: str, instructions: list[Instruction]) -> Observation | None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vp_engine.agent.loop import run_prompt
+from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.choice import PlannedScan, choose
 from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.publish import publish_json
-from vp_engine.cohort.results import announce_program, context_of
+from vp_engine.cohort.results import announce_program
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.segment import Segmented, stem, write_masks
 from vp_engine.cohort.world import CohortEnvironment, CohortWorld

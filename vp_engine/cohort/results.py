@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vp_engine import __version__
-from vp_engine.agent.loop import run_prompt
-from vp_engine.agent.planner import Context
+from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.derivatives import Written, write_masks, write_transcript
 from vp_engine.cohort.engine import Engine
@@ -55,12 +54,6 @@ def announce_program(code: str, world: CohortWorld, scans: Scans) -> None:
         return  # the agent is told when the program is run
     for call in calls:
         scans.want(world.path(call.session, call.suffix), [call.structure])
-
-
-def context_of(prompt: str, scope: str, world: CohortWorld) -> Context:
-    """What the planner is told, as in the turn loop: there the contrasts of the last session come first too."""
-    images = tuple(dict.fromkeys(suffix for session in reversed(world.sessions) for suffix in session.images))
-    return Context(prompt, images, len(world.sessions), scope)
 
 
 def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine, *, root: Path) -> TaskRecord:

@@ -5,7 +5,6 @@ Legend: ``affine`` is (4, 4), voxel index to world, RAS+ mm; ``linear`` its uppe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -152,42 +151,6 @@ def from_canonical(array: NDArray[Any], orientation: Orientation) -> NDArray[Any
     """
     data = _flipped(array, orientation.flips).transpose(np.argsort(orientation.axes))
     return np.ascontiguousarray(data)
-
-
-def pooled_affine(affine: ArrayLike, factors: Sequence[int]) -> NDArray[np.float64]:
-    """Affine of the grid whose voxels are means of blocks of voxels.
-
-    The centre of a block lies (factor - 1) / 2 voxels beyond the centre of its first voxel; without that
-    shift features drift by half a voxel per level.
-
-    Parameters
-    ----------
-    affine : array_like, shape (4, 4)
-    factors : sequence of int, length 3
-        Block size along each array axis.
-
-    Returns
-    -------
-    np.ndarray, shape (4, 4)
-
-    Examples
-    --------
-    >>> pooled_affine(np.eye(4), (2, 2, 1))[:3, 3].tolist()
-    [0.5, 0.5, 0.0]
-    """
-    size = np.asarray(factors, dtype=np.float64)
-    block_to_voxel = np.diag([*size, 1.0])
-    block_to_voxel[:3, 3] = (size - 1) / 2
-    return np.asarray(affine, dtype=np.float64) @ block_to_voxel
-
-
-def same_grid(a: Volume, b: Volume) -> bool:
-    """Whether two volumes have equal shapes and no voxel of one lies more than 1e-3 mm from its partner."""
-    if a.shape != b.shape:
-        return False
-    corners = np.array([[i, j, k, 1] for i in (0, a.shape[0]) for j in (0, a.shape[1]) for k in (0, a.shape[2])])
-    offsets = (corners @ (a.affine - b.affine).T)[:, :3]
-    return bool(np.sqrt((offsets**2).sum(axis=1)).max() <= 1e-3)
 
 
 def _flipped(array: NDArray[Any], flips: tuple[bool, bool, bool]) -> NDArray[Any]:

@@ -22,8 +22,8 @@ def resample(
 ) -> NDArray[Any]:
     """Sample an image at the voxel centres of another grid.
 
-    Nothing is smoothed first: average blocks (:func:`vp_engine.volumes.geometry.pooled_affine`) before going to a
-    much coarser grid. Points outside the voxels of the source become 0.
+    Nothing is smoothed first: average blocks before going to a much coarser grid. Points outside the voxels of
+    the source become 0.
 
     Parameters
     ----------
