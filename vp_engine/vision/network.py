@@ -1,7 +1,8 @@
 """Encoder, generator and heads of the vision network, on the scans' own grids.
 
 Shapes: B = 1 image, S streams, C channels, X Y Z a grid, K targets, P length of φ.
-The trunk does not depend on the target: φ of each target forms the weights of a pointwise head.
+The trunk works at about 2 mm on all streams together; the fine level then sharpens each stream at about 1 mm.
+Neither depends on the target: φ of each target forms the weights of a pointwise head.
 """
 
 from __future__ import annotations
@@ -30,27 +31,31 @@ class VisionConfig:
     structures : tuple of str
         Names of the parts, in the order of their codes.
     channels : tuple of int
-        Channels per level, finest first.
+        Channels per level of the trunk, finest first.
+    fine_channels : int
+        Channels of the fine level; 0 for a network that ends at the trunk.
     entry_spacing_mm : float
-        In-plane spacing of the finest trained level; a scan enters at the level nearest to it.
+        In-plane spacing of the trunk's finest level; the fine level has half of it. A scan enters at the level
+        nearest to its own spacing.
     groups : int
         Groups of each GroupNorm.
     """
 
     structures: tuple[str, ...]
-    channels: tuple[int, ...] = (24, 48, 64, 96, 128)
+    channels: tuple[int, ...] = (24, 48, 96, 128, 128)
+    fine_channels: int = 16
     entry_spacing_mm: float = 2.0
     groups: int = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the trunk knows of one stream: independent of any target.
+    """What the network knows of one stream: independent of any target.
 
     Attributes
     ----------
     values : torch.Tensor, shape (1, C, X, Y, Z)
-        Features of the finest level.
+        Features of the level that the stream enters at.
     log_partition : torch.Tensor, shape (X, Y, Z)
         log Σ exp over background and every part: what one target's evidence is measured against.
     """
@@ -84,10 +89,29 @@ class ConvBlock(nn.Module):
         return y
 
 
+class FineLevel(nn.Module):
+    """Two more convolutions at about half the spacing of the trunk: where exactly the borders run.
+
+    What lies where is the trunk's to know. Its features are passed on beside the new ones, so that the heads
+    add the evidence of both.
+    """
+
+    def __init__(self, channels: int, trunk_channels: int, *, groups: int) -> None:
+        super().__init__()
+        self.stem = ConvBlock(1, channels, depth=1, groups=groups)
+        self.mix = ConvBlock(channels + trunk_channels, channels, depth=2, groups=groups)
+
+    def forward(self, image_XYZ: Tensor, trunk_1CXYZ: Tensor) -> Tensor:
+        """Features (1, C_fine + C_trunk, X, Y, Z) on the grid of the image, from the trunk's of the same extent."""
+        stem = self.stem(image_XYZ[None, None].contiguous(memory_format=torch.channels_last_3d))
+        known = _to_grid(trunk_1CXYZ, stem)
+        return torch.cat([self.mix(torch.cat([stem, known], 1)), known], 1)
+
+
 class VisionNetwork(nn.Module):
     """`m_enc` and `m_gen` in one: streams of images in, per-target probabilities out.
 
-    The finest level has one convolution per block, the others two: most of the cost is there and
+    The finest level of the trunk has one convolution per block, the others two: most of the cost is there and
     little of the knowledge. Levels are grids of the scan, pooled by `pooled_shape`.
 
     References
@@ -110,9 +134,10 @@ class VisionNetwork(nn.Module):
         self.up = nn.ModuleList(ConvBlock(2 * c[n], c[n], depth=depth[n], groups=config.groups) for n in levels[:-1])
         self.down_exchange = nn.ModuleList(StreamExchange(c[n]) for n in levels[1:])
         self.up_exchange = nn.ModuleList(StreamExchange(c[n]) for n in levels[:-1])
-        evidence = nn.Linear(64, c[0] + 1)
-        evidence.weight.data.mul_(4)  # starts near its final scale: learning is twice as fast
-        self.head = nn.Sequential(nn.Linear(PHI_DIM, 64), nn.SiLU(), evidence)
+        self.head = _head(c[0], scale=4)  # starts near its final scale: learning is twice as fast
+        if config.fine_channels:
+            self.fine = FineLevel(config.fine_channels, c[0], groups=config.groups)
+            self.fine_head = _head(config.fine_channels, scale=0)  # starts as what the trunk says, interpolated
         codes = torch.from_numpy(structure_codes(len(config.structures)))
         self.register_buffer("phi", codes, persistent=True)  # (K, P)
         self.phi: Tensor
@@ -122,10 +147,22 @@ class VisionNetwork(nn.Module):
 
     def encode(self, images: list[Tensor], affines: list[Tensor]) -> list[Features]:
         """Run the trunk on co-registered streams and measure what competes at each voxel; arguments of `trunk`."""
-        return [
-            Features(x, self.part_logits(voxel_rows(x)).logsumexp(1).view(x.shape[2:]))
-            for x in self.trunk(images, affines)
-        ]
+        return [self._features(x) for x in self.trunk(images, affines)]
+
+    def _features(self, x_1CXYZ: Tensor) -> Features:
+        return Features(x_1CXYZ, self.part_logits(voxel_rows(x_1CXYZ)).logsumexp(1).view(x_1CXYZ.shape[2:]))
+
+    def refine(self, image_XYZ: Tensor, trunk_1CXYZ: Tensor) -> Features:
+        """Sharpen what the trunk knows of a stream with the stream at full resolution.
+
+        Parameters
+        ----------
+        image_XYZ : torch.Tensor, shape (X, Y, Z)
+            Intensities in [0, 1].
+        trunk_1CXYZ : torch.Tensor, shape (1, C, x, y, z)
+            Features of the trunk on a coarser grid of the same extent.
+        """
+        return self._features(self.fine(image_XYZ, trunk_1CXYZ))
 
     def trunk(self, images: list[Tensor], affines: list[Tensor]) -> list[Tensor]:
         """Features (1, C, X, Y, Z) of each of several co-registered streams, on its own grid.
@@ -164,15 +201,31 @@ class VisionNetwork(nn.Module):
         rows = []
         with torch.autocast(x_CXYZ.device.type, enabled=False):
             for phi_P in phi_KP:  # one by one: a product over K rows may round differently for another K
-                w = self.head(phi_P.float())
+                w = self._weights(phi_P.float()[None], len(x_CXYZ))[0]
                 rows.append(torch.einsum("c,cxyz->xyz", w[:-1], x_CXYZ) + w[-1] - features.log_partition)
         return torch.stack(rows)
 
     def part_logits(self, x_NC: Tensor) -> Tensor:
         """Evidence for the background (first) and each part at N voxels, (N, K + 1), float32."""
         with torch.autocast(x_NC.device.type, enabled=False):
-            weights = self.head(torch.cat([torch.zeros_like(self.phi[:1]), self.phi]))
+            weights = self._weights(torch.cat([torch.zeros_like(self.phi[:1]), self.phi]), x_NC.shape[1])
             return F.linear(x_NC.float(), weights[:, :-1], weights[:, -1])
+
+    def _weights(self, phi_KP: Tensor, channels: int) -> Tensor:
+        """Weights and bias (K, C + 1) of the heads for features of the trunk or, with more channels, of both levels."""
+        weights = self.head(phi_KP)
+        if channels == self.config.channels[0]:
+            return weights
+        fine = self.fine_head(phi_KP)
+        return torch.cat([fine[:, :-1], weights[:, :-1], fine[:, -1:] + weights[:, -1:]], 1)
+
+
+def _head(channels: int, *, scale: float) -> nn.Sequential:
+    """From φ to the weights and the bias of a pointwise head."""
+    evidence = nn.Linear(64, channels + 1)
+    evidence.weight.data.mul_(scale)
+    evidence.bias.data.mul_(scale > 0)
+    return nn.Sequential(nn.Linear(PHI_DIM, 64), nn.SiLU(), evidence)
 
 
 def voxel_rows(x_1CXYZ: Tensor) -> Tensor:

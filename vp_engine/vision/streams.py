@@ -34,7 +34,9 @@ class StreamExchange(nn.Module):
         """Return the streams (each (1, C, X, Y, Z) on its own grid) with what they learned from each other."""
         if len(streams) == 1:
             x_NC = streams[0].permute(0, 2, 3, 4, 1)
-            value_ND = self.query_key_value(x_NC)[..., 2 * self.dim :]
+            _, _, weight = self.query_key_value.weight.split(self.dim)
+            _, _, bias = self.query_key_value.bias.split(self.dim)
+            value_ND = F.linear(x_NC, weight, bias)
             return [streams[0] + self.out(value_ND).permute(0, 4, 1, 2, 3)]
         common = max(
             range(len(streams)), key=lambda s: (streams[s][0, 0].numel(), tuple(affines[s].flatten().tolist()))
