@@ -1,11 +1,23 @@
 """Structures of the brain: canonical names, label numbers, synonyms, and what composites consist of.
 
 Numbers are FreeSurfer's where FreeSurfer has one. A *part* is a structure the vision network knows
-by itself; every other structure is a union of parts.
+by itself; every other structure is a union of parts. The composites nest without overlap:
+
+- `intracranial_volume` = `brain` + `csf`
+- `brain` = `cerebrum` + `cerebellum` + `brainstem` + `ventricles`
+  = `gray_matter` + `white_matter` + `brainstem` + `ventricles`
+- `cerebrum` = `left_hemisphere` + `right_hemisphere` + `white_matter_lesion`, which has no side
+- `gray_matter` = `cerebral_cortex` + `cerebellum_cortex` + `deep_gray_matter`, which holds the `basal_ganglia`
+
+`deep_gray_matter` and `gray_matter` are FreeSurfer's SubCortGray and TotalGray, `cerebrum` its SupraTentorialNotVent.
+`brain` has the brainstem, which FreeSurfer's BrainSeg leaves out, and not the fluid around it, which BrainSeg counts in.
+`intracranial_volume` is the sum of what lies inside the skull, not FreeSurfer's eTIV, which is estimated from the
+registration of the head to an atlas.
 
 References
 ----------
-Fischl et al. 2002, *Whole brain segmentation*; FreeSurferColorLUT for the numbers.
+Fischl et al. 2002, *Whole brain segmentation*; FreeSurferColorLUT for the numbers; FreeSurfer's MorphometryStats
+for the global measures.
 """
 
 from __future__ import annotations
@@ -84,42 +96,28 @@ _UNSIDED: dict[str, tuple[int, tuple[str, ...]]] = {
 
 _LESION_PART = "white_matter_lesion"
 
-_HEMISPHERE = (
-    "cerebral_white_matter",
-    "cerebral_cortex",
-    "lateral_ventricle",
-    "inferior_lateral_ventricle",
-    "thalamus",
-    "caudate",
-    "putamen",
-    "pallidum",
-    "hippocampus",
-    "amygdala",
-    "accumbens",
-    "ventral_dc",
-)
-_BASAL_GANGLIA = ("caudate", "putamen", "pallidum", "accumbens")
-_DEEP_GRAY = ("thalamus", *_BASAL_GANGLIA, "hippocampus", "amygdala")
 _VENTRICLES = ("lateral_ventricle", "inferior_lateral_ventricle", "third_ventricle", "fourth_ventricle")
+_BASAL_GANGLIA = ("caudate", "putamen", "pallidum", "accumbens")
+_DEEP_GRAY = ("thalamus", *_BASAL_GANGLIA, "hippocampus", "amygdala", "ventral_dc")
+_HEMISPHERE = ("cerebral_white_matter", "cerebral_cortex", *_DEEP_GRAY)
+_CEREBRUM = (*_HEMISPHERE, _LESION_PART)
+_CEREBELLUM = ("cerebellum_white_matter", "cerebellum_cortex")
+_BRAIN = (*_CEREBRUM, *_CEREBELLUM, "brainstem", *_VENTRICLES)
 
 # name: (label, members by unsided name, synonyms)
 _COMPOSITES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "brain": (
         2001,
-        (*_BILATERAL, "third_ventricle", "fourth_ventricle", "brainstem", _LESION_PART),
+        _BRAIN,
         ("whole brain", "entire brain", "total brain", "brain parenchyma with ventricles"),
     ),
     "intracranial_volume": (
         2002,
-        (*_BILATERAL, *_UNSIDED, _LESION_PART),
+        (*_BRAIN, "csf"),
         ("icv", "tiv", "intracranial space", "intracranial cavity", "total intracranial volume", "etiv"),
     ),
-    "cerebrum": (
-        2003,
-        (*(name for name in _HEMISPHERE if "ventricle" not in name), _LESION_PART),
-        ("cerebral hemispheres", "both hemispheres"),
-    ),
-    "cerebellum": (2004, ("cerebellum_white_matter", "cerebellum_cortex"), ("whole cerebellum", "little brain")),
+    "cerebrum": (2003, _CEREBRUM, ("cerebral hemispheres", "both hemispheres")),
+    "cerebellum": (2004, _CEREBELLUM, ("whole cerebellum", "little brain")),
     "ventricles": (2005, _VENTRICLES, ("ventricular system", "all ventricles", "cerebral ventricles")),
     "basal_ganglia": (2006, _BASAL_GANGLIA, ("basal nuclei",)),
     "deep_gray_matter": (

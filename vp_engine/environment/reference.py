@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vp_engine.anatomy import STRUCTURES
+from vp_engine.anatomy import STRUCTURES, Structure, without_side
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.vocabulary import PROGRAM_VARIABLES, REASONS, TEXT_TYPES
 
@@ -32,9 +32,21 @@ def reference() -> str:
     parts.append("## Reasons of refusal")
     parts.append("\n".join(f"- `{code}`: {sentence}" for code, sentence in REASONS.items()))
     parts.append("## Structures")
-    rows = [f"| `{s.name}` | {s.label} | {s.kind} | {', '.join(s.synonyms)} |" for s in STRUCTURES.values()]
-    parts.append("\n".join(["| name | label | kind | other words |", "|---|---|---|---|", *rows]))
+    rows = [
+        f"| `{s.name}` | {s.label} | {s.kind} | {_union(s)} | {', '.join(s.synonyms)} |" for s in STRUCTURES.values()
+    ]
+    parts.append("\n".join(["| name | label | kind | union of | other words |", "|---|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def _union(structure: Structure) -> str:
+    """Parts of a union as a list, both sides of a part as one; nothing for a part."""
+    if structure.parts == (structure.name,):
+        return ""
+    if not structure.parts:
+        return "no released weights delineate it"
+    whole = structure.kind == "composite" and structure.side == "none"
+    return ", ".join(dict.fromkeys(f"`{without_side(part) if whole else part}`" for part in structure.parts))
 
 
 def _as_markdown(doc: str) -> str:
