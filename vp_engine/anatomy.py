@@ -10,7 +10,7 @@ by itself; every other structure is a union of parts. The composites nest withou
 - `gray_matter` = `cerebral_cortex` + `cerebellum_cortex` + `deep_gray_matter`, which holds the `basal_ganglia`
 
 `deep_gray_matter` and `gray_matter` are FreeSurfer's SubCortGray and TotalGray, `cerebrum` its SupraTentorialNotVent.
-`brain` has the brainstem, which FreeSurfer's BrainSeg leaves out, and not the fluid around it, which BrainSeg counts in.
+`brain` has the brainstem, which FreeSurfer's BrainSeg leaves out, and not the fluid around it, which BrainSeg counts.
 `intracranial_volume` is the sum of what lies inside the skull, not FreeSurfer's eTIV, which is estimated from the
 registration of the head to an atlas.
 
