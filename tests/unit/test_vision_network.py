@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from vp_engine.anatomy import PARTS
 from vp_engine.vision.codes import structure_codes
-from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape
+from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
 from vp_engine.vision.pooling import block_mean, max_pool, pooled_affine, pooled_shape, pooled_spacing
 from vp_engine.vision.streams import StreamExchange, sample
 
@@ -21,7 +23,7 @@ def affine_of(spacing: tuple[float, float, float], origin: tuple[float, float, f
 @pytest.fixture(scope="module")
 def network() -> VisionNetwork:
     torch.manual_seed(0)
-    net = VisionNetwork(VisionConfig(PARTS, channels=(8, 8, 16))).eval().requires_grad_(False)
+    net = VisionNetwork(VisionConfig(PARTS, channels=(8, 8, 16), fine_channels=4)).eval().requires_grad_(False)
     for exchange in [*net.down_exchange, *net.up_exchange]:  # zero at the start of training: nothing to test
         torch.nn.init.normal_(exchange.out.weight)
     return net
@@ -108,14 +110,14 @@ def test_streams_that_say_the_same_change_nothing() -> None:
 
 
 def test_mask_does_not_depend_on_what_else_is_asked(network: VisionNetwork) -> None:
-    features = network.encode([torch.rand(16, 16, 16, generator=torch.manual_seed(4))], [affine_of((2, 2, 2))])[0]
+    features = network.trunk([torch.rand(16, 16, 16, generator=torch.manual_seed(4))], [affine_of((2, 2, 2))])[0]
     together = network.log_probabilities(features, network.phi)
     for k in (0, 7, 31):
         assert torch.equal(network.log_probabilities(features, network.phi[k : k + 1])[0], together[k])
 
 
 def test_parts_and_background_share_the_probability(network: VisionNetwork) -> None:
-    features = network.encode([torch.rand(16, 16, 16, generator=torch.manual_seed(5))], [affine_of((2, 2, 2))])[0]
+    features = network.trunk([torch.rand(16, 16, 16, generator=torch.manual_seed(5))], [affine_of((2, 2, 2))])[0]
     parts = network.log_probabilities(features, network.phi).exp().sum(0)
     background = network.log_probabilities(features, torch.zeros(1, 32)).exp()[0]
     torch.testing.assert_close(parts + background, torch.ones_like(parts), atol=1e-4, rtol=0)
@@ -126,3 +128,16 @@ def test_codes_stay_when_parts_are_added() -> None:
     assert (structure_codes(60)[: len(PARTS)] == codes).all()
     unit = codes / (codes**2).sum(1, keepdims=True) ** 0.5
     assert (unit @ unit.T - torch.eye(len(PARTS)).numpy()).max() < 0.85
+
+
+def test_the_fine_level_starts_as_what_the_trunk_says_and_then_differs(network: VisionNetwork) -> None:
+    image = torch.rand(16, 16, 16, generator=torch.manual_seed(6))
+    trunk = network.trunk([block_mean(image[None, None], (8, 8, 8))[0, 0]], [affine_of((2, 2, 2))])[0]
+    fine = network.fine(image, trunk)
+    assert fine.shape == (1, 4 + 8, 16, 16, 16)
+    wide = torch.nn.functional.interpolate(trunk, size=image.shape, mode="trilinear")
+    said = network.part_logits(voxel_rows(wide))
+    torch.testing.assert_close(network.part_logits(voxel_rows(fine)), said)
+    sharper = copy.deepcopy(network)
+    torch.nn.init.normal_(sharper.fine_head[-1].weight)
+    assert not torch.allclose(sharper.part_logits(voxel_rows(fine)), said)

@@ -141,7 +141,7 @@ def train_agent(
     averaged = cast("LanguageModel", average.module)
     done = 0
     if (out / CHECKPOINT_FILE).exists():
-        load_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
+        load_checkpoint(out / CHECKPOINT_FILE, model, average, [optimizer])
         done = int(next(iter(optimizer.state.values()))["step"])
     held_out = [b for split in ("val", "test") for b in _held_out(Encoder(tokenizer), split, seed)]
     batches = training_batches(Encoder(tokenizer), seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
@@ -164,7 +164,7 @@ def train_agent(
             rate = seen / (time.monotonic() - started)
             report(_line(step + 1, np.mean(recent, axis=0), validate(averaged, held_out), rate))
             recent.clear()
-            save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer)
+            save_checkpoint(out / CHECKPOINT_FILE, model, average, [optimizer])
             save_model(averaged, out)
     return out
 

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,14 +19,31 @@ from torch.utils.data import DataLoader, Dataset
 from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps
 from vp_engine.synthesis.ranges import SynthesisRanges
-from vp_engine.synthesis.scan import SyntheticHead, draw_head, draw_scan, synthesise
+from vp_engine.synthesis.scan import SyntheticHead, random_head
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.losses import segmentation_loss
+from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.vision.checkpoint import save_pretrained
-from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
+from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
+from vp_engine.vision.pooling import block_mean, pooled_affine
 
 HELD_OUT_MAPS = ("05", "09", "16")
 """Atrophy, no neck, large ventricles: never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Part of a curriculum by spacing.
+
+    Attributes
+    ----------
+    steps : int
+    ranges : tuple of SynthesisRanges
+        Where the images are drawn from: one of these per step, each as often as it is named.
+    """
+
+    steps: int
+    ranges: tuple[SynthesisRanges, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +52,74 @@ class VisionRecipe:
 
     Attributes
     ----------
-    coarse_steps : int
-        Steps at the start that see `coarse_spacing_mm` instead of the spacing of `ranges`: a third of the cost each.
-    loss_share : float
-        Share of the voxels that the loss looks at, on a regular lattice.
+    stages : tuple of Stage
+        One after the other, the coarse ones first: a step at 3 mm costs a quarter of one at 2 mm.
+    matrix_factor : float
+        Learning rate of the convolutions in units of `learning_rate` (`MuonAdamW`).
+    decay_steps : int
+        Length of the linear way down of the learning rate at the end of the last stage.
+    loss_voxels : int
+        Number of voxels of each image that the loss looks at, on a regular lattice.
     """
 
-    steps: int = 2700
-    coarse_steps: int = 1800
-    coarse_spacing_mm: tuple[float, float] = (2.3, 3.6)
+    stages: tuple[Stage, ...]
     learning_rate: float = 1.2e-3
-    warmup_steps: int = 100
-    weight_decay: float = 1e-4
+    matrix_factor: float = 4.0
+    warmup_steps: int = 50
+    decay_steps: int = 1200
+    weight_decay: float = 0.05
     average_decay: float = 0.995
-    loss_share: float = 1 / 3
+    loss_voxels: int = 150_000
     seed: int = 0
     workers: int = 1
-    validate_every: int = 250
+    validate_every: int = 500
     save_every: int = 50
-    channels: tuple[int, ...] = (24, 48, 64, 96, 128)
-    ranges: SynthesisRanges = field(default_factory=SynthesisRanges)
+    channels: tuple[int, ...] = (24, 48, 96, 128, 128)
+    fine_channels: int = 16
 
+    @property
+    def steps(self) -> int:
+        """Length of the whole run."""
+        return sum(stage.steps for stage in self.stages)
+
+    def ranges(self, step: int, rng: np.random.Generator) -> SynthesisRanges:
+        """What the image of a step is drawn from."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage.ranges[rng.integers(len(stage.ranges))]
+            step -= stage.steps
+        raise ValueError(f"expected a step before the end of the recipe, got {step} too many")
+
+
+_COARSE = SynthesisRanges(spacing_mm=(2.3, 3.6))
+_WHOLE = SynthesisRanges(spacing_mm=(1.5, 2.6))
+_CROP = SynthesisRanges(
+    spacing_mm=(0.8, 1.3),
+    field_of_view_mm=((80.0, 80.0, 80.0), (112.0, 112.0, 112.0)),
+    centre_jitter_mm=(45.0, 55.0, 45.0),
+)
 
 RECIPES: dict[str, VisionRecipe] = {
-    "cpu-2mm": VisionRecipe(),
+    "cpu-1mm": VisionRecipe((Stage(3000, (_COARSE,)), Stage(900, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
+    "gpu-1mm": VisionRecipe(
+        (Stage(4000, (_COARSE,)), Stage(8000, (_WHOLE,)), Stage(12000, (_CROP, _CROP, _WHOLE))),
+        decay_steps=10_000,
+        loss_voxels=600_000,
+        workers=0,
+    ),
     "smoke": VisionRecipe(
-        steps=4, warmup_steps=1, validate_every=4, save_every=2, workers=0, channels=(8, 8, 16, 16, 16)
+        (Stage(2, (_COARSE,)), Stage(2, (_CROP,))),
+        warmup_steps=1,
+        decay_steps=2,
+        validate_every=4,
+        save_every=2,
+        workers=0,
+        channels=(8, 8, 16, 16, 16),
+        fine_channels=8,
     ),
 }
-"""Named runs: `cpu-2mm` made the released weights, `smoke` shows in seconds that everything is connected."""
+"""Named runs: `cpu-1mm` made the released weights; `gpu-1mm` is the same for a device that also makes the images;
+`smoke` shows in seconds that everything is connected."""
 
 
 def train_vision(
@@ -85,41 +141,53 @@ def train_vision(
         Folder with `config.json` and `model.safetensors` of the averaged weights.
     """
     torch.manual_seed(recipe.seed)
-    network = VisionNetwork(VisionConfig(PARTS, recipe.channels)).to(device)
+    network = VisionNetwork(VisionConfig(PARTS, recipe.channels, recipe.fine_channels)).to(device)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
     averaged = cast("VisionNetwork", average.module)
-    optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = MuonAdamW(
+        network,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        matrix_factor=recipe.matrix_factor,
+    )
     log = output / "log.jsonl"
     checkpoint = output / "checkpoint.safetensors"
     start = 0
     if checkpoint.exists():
-        load_checkpoint(checkpoint, network, average, optimizer)
+        load_checkpoint(checkpoint, network, average, optimizer.optimizers)
         start = int(average.n_averaged)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     maps = load_label_maps(maps_path)
     train_maps = [m for m in maps if m.name not in HELD_OUT_MAPS]
     held_out = [m for m in maps if m.name in HELD_OUT_MAPS]
-    began = time.monotonic()
-    for step, head in enumerate(_heads(train_maps, recipe, start), start=start):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
-        loss, dice = _step(network, head, device, share=recipe.loss_share)
-        optimizer.zero_grad(set_to_none=True)
+    began, waited = time.monotonic(), 0.0
+    heads = _heads(train_maps, recipe, start, device)
+    for step in range(start, recipe.steps):
+        asked = time.monotonic()
+        head = next(heads)
+        waited += time.monotonic() - asked
+        optimizer.schedule(learning_rate(recipe, step))
+        loss, dice = _loss(network, head, device, voxels=recipe.loss_voxels)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
-        if math.isfinite(norm):  # else one image's step is lost; the log shows it
+        if math.isfinite(norm):
             optimizer.step()
+        else:  # one image's step is lost; the log shows it
+            network.zero_grad(set_to_none=True)
         average.update_parameters(network)
         done = step + 1
+        elapsed = time.monotonic() - began
         entry: dict[str, float] = {"step": done, "loss": float(loss.detach()), "dice": float(dice), "gradient": norm}
-        entry["seconds_per_step"] = (time.monotonic() - began) / (done - start)
+        entry["spacing_mm"] = head.affines[0].norm(dim=0)[:3].min().item()
+        entry |= {"seconds_per_step": elapsed / (done - start), "computing": 1 - waited / elapsed}
         if done % recipe.validate_every == 0 or done == recipe.steps:
-            entry["validation_dice"] = float(np.nanmean(validate(averaged, held_out, recipe.ranges)))
+            ranges = recipe.ranges(step, np.random.default_rng(0))
+            entry["validation_dice"] = float(np.nanmean(validate(averaged, held_out, ranges)))
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         if done % recipe.save_every == 0 or done == recipe.steps:
-            save_checkpoint(checkpoint, network, average, optimizer)
+            save_checkpoint(checkpoint, network, average, optimizer.optimizers)
             report(json.dumps({k: round(v, 4) for k, v in entry.items()}))
     weights = output / "weights"
     save_pretrained(averaged, weights)
@@ -127,11 +195,10 @@ def train_vision(
 
 
 def learning_rate(recipe: VisionRecipe, step: int) -> float:
-    """Linear warm-up, then a cosine down to a hundredth."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    """Share of the highest learning rate: linear warm-up, constant, linear way down."""
+    rising = (step + 1) / recipe.warmup_steps
+    falling = (recipe.steps - step) / recipe.decay_steps
+    return min(1.0, rising, falling)
 
 
 @torch.no_grad()
@@ -139,14 +206,16 @@ def validate(
     network: VisionNetwork, maps: list[LabelMap], ranges: SynthesisRanges, *, images_per_map: int = 2
 ) -> np.ndarray:
     """Dice of each anatomical part on fresh images of the given maps; (images, 32), NaN where the part is absent."""
+    device = str(next(network.parameters()).device)
     scores = []
     for number in range(images_per_map * len(maps)):
-        head = _draw(maps[number % len(maps)], np.random.default_rng([99, number]), ranges)
-        features = _encode(network, head, str(next(network.parameters()).device))[0]
-        found = network.part_logits(voxel_rows(features)).argmax(1).view(head.target.shape).cpu()
+        rng = np.random.default_rng([99, number])
+        head = random_head(rng, [maps[number % len(maps)]], replace(ranges, streams=(1.0,)), device=device)
+        features, target = _entered(network, head, device)[-1]
+        found = network.part_logits(voxel_rows(features)).argmax(1)
         row = []
         for label in range(1, len(ANATOMICAL_PARTS) + 1):
-            truth, mask = head.target == label, found == label
+            truth, mask = target == label, found == label
             row.append(2 * float((truth & mask).sum()) / float(truth.sum() + mask.sum()) if truth.any() else math.nan)
         scores.append(row)
     return np.array(scores)
@@ -155,8 +224,8 @@ def validate(
 class _Heads(Dataset[SyntheticHead]):
     """Training images by step."""
 
-    def __init__(self, maps: list[LabelMap], recipe: VisionRecipe, start: int) -> None:
-        self.maps, self.recipe, self.start = maps, recipe, start
+    def __init__(self, maps: list[LabelMap], recipe: VisionRecipe, start: int, device: str) -> None:
+        self.maps, self.recipe, self.start, self.device = maps, recipe, start, device
 
     def __len__(self) -> int:
         return self.recipe.steps - self.start
@@ -164,36 +233,50 @@ class _Heads(Dataset[SyntheticHead]):
     def __getitem__(self, index: int) -> SyntheticHead:
         step = self.start + index
         rng = np.random.default_rng([self.recipe.seed, step])
-        ranges = self.recipe.ranges
-        if step < self.recipe.coarse_steps:
-            ranges = replace(ranges, spacing_mm=self.recipe.coarse_spacing_mm)
-        return _draw(self.maps[rng.integers(len(self.maps))], rng, ranges)
+        return random_head(rng, self.maps, self.recipe.ranges(step, rng), device=self.device)
 
 
-def _heads(maps: list[LabelMap], recipe: VisionRecipe, start: int) -> Iterator[SyntheticHead]:
-    dataset = _Heads(maps, recipe, start)
-    yield from DataLoader(dataset, batch_size=None, num_workers=recipe.workers)
+def _heads(maps: list[LabelMap], recipe: VisionRecipe, start: int, device: str) -> Iterator[SyntheticHead]:
+    """Images in the order of the steps: made by workers on the CPU, or by this process on the device."""
+    dataset = _Heads(maps, recipe, start, "cpu" if recipe.workers else device)
+    return iter(DataLoader(dataset, batch_size=None, num_workers=recipe.workers))
 
 
-def _draw(label_map: LabelMap, rng: np.random.Generator, ranges: SynthesisRanges) -> SyntheticHead:
-    head = draw_head(rng, ranges)
-    streams = 2 if rng.random() < ranges.second_stream else 1
-    return synthesise(label_map, head, [draw_scan(rng, ranges) for _ in range(streams)])
-
-
-def _encode(network: VisionNetwork, head: SyntheticHead, device: str) -> list[Tensor]:
-    affine = torch.diag(torch.tensor([*head.spacing_mm, 1.0], dtype=torch.float64))
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
-        return network.trunk([image.to(device) for image in head.images], [affine] * len(head.images))
-
-
-def _step(network: VisionNetwork, head: SyntheticHead, device: str, *, share: float) -> tuple[Tensor, Tensor]:
-    """Loss of one head, mean over its streams, on every `1 / share`-th voxel from a place that the data decide."""
-    every = round(1 / share)
-    chosen = torch.arange(int(head.target.sum()) % every, head.target.numel(), every, device=device)
-    target = head.target.to(device).flatten()[chosen]
-    results = [
-        segmentation_loss(network.part_logits(voxel_rows(x)[chosen]), target) for x in _encode(network, head, device)
+def _entered(network: VisionNetwork, head: SyntheticHead, device: str) -> list[tuple[Tensor, Tensor]]:
+    """Features and truth of every level and stream that the loss looks at: the trunk's, then the fine level's."""
+    config = network.config
+    images = [image.to(device) for image in head.images]
+    grids = [
+        entry_shape((x.shape[0], x.shape[1], x.shape[2]), a, config.entry_spacing_mm)
+        for x, a in zip(images, head.affines, strict=True)
     ]
+    coarse = [block_mean(x[None, None], grid)[0, 0] for x, grid in zip(images, grids, strict=True)]
+    affines = [pooled_affine(a, x.shape, g) for x, a, g in zip(images, head.affines, grids, strict=True)]
+    found = []
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        streams = network.trunk(coarse, affines)
+        for image, trunk, target in zip(images, streams, head.targets, strict=True):
+            found.append((trunk, _nearest(target.to(device), trunk.shape[2:]).flatten()))
+            if image.shape != trunk.shape[2:] and config.fine_channels:
+                found.append((network.fine(image, trunk), target.to(device).flatten()))
+    return found
+
+
+def _nearest(target_XYZ: Tensor, shape: torch.Size) -> Tensor:
+    """Labels at the voxel nearest to each voxel centre of a grid of the same extent."""
+    for axis, (n, m) in enumerate(zip(target_XYZ.shape, shape, strict=True)):
+        if n != m:
+            at = ((torch.arange(m, device=target_XYZ.device) + 0.5) * n / m).long()
+            target_XYZ = target_XYZ.index_select(axis, at)
+    return target_XYZ
+
+
+def _loss(network: VisionNetwork, head: SyntheticHead, device: str, *, voxels: int) -> tuple[Tensor, Tensor]:
+    """Loss and soft Dice of one head, means over its streams and levels; each on a lattice of about `voxels`."""
+    results = []
+    for features, target in _entered(network, head, device):
+        every = max(1, round(len(target) / voxels))
+        chosen = torch.arange(int(target.sum()) % every, len(target), every, device=device)  # from where chance has it
+        results.append(segmentation_loss(network.part_logits(voxel_rows(features)[chosen]), target[chosen]))
     losses, dices = zip(*results, strict=True)
     return torch.stack(losses).mean(), torch.stack(dices).mean()

@@ -48,22 +48,6 @@ class VisionConfig:
     groups: int = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What the network knows of one stream: independent of any target.
-
-    Attributes
-    ----------
-    values : torch.Tensor, shape (1, C, X, Y, Z)
-        Features of the level that the stream enters at.
-    log_partition : torch.Tensor, shape (X, Y, Z)
-        log Σ exp over background and every part: what one target's evidence is measured against.
-    """
-
-    values: Tensor
-    log_partition: Tensor
-
-
 class ConvBlock(nn.Module):
     """3³ convolution, GroupNorm, SiLU, `depth` times."""
 
@@ -145,25 +129,6 @@ class VisionNetwork(nn.Module):
             if weight.ndim == 5:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
 
-    def encode(self, images: list[Tensor], affines: list[Tensor]) -> list[Features]:
-        """Run the trunk on co-registered streams and measure what competes at each voxel; arguments of `trunk`."""
-        return [self._features(x) for x in self.trunk(images, affines)]
-
-    def _features(self, x_1CXYZ: Tensor) -> Features:
-        return Features(x_1CXYZ, self.part_logits(voxel_rows(x_1CXYZ)).logsumexp(1).view(x_1CXYZ.shape[2:]))
-
-    def refine(self, image_XYZ: Tensor, trunk_1CXYZ: Tensor) -> Features:
-        """Sharpen what the trunk knows of a stream with the stream at full resolution.
-
-        Parameters
-        ----------
-        image_XYZ : torch.Tensor, shape (X, Y, Z)
-            Intensities in [0, 1].
-        trunk_1CXYZ : torch.Tensor, shape (1, C, x, y, z)
-            Features of the trunk on a coarser grid of the same extent.
-        """
-        return self._features(self.fine(image_XYZ, trunk_1CXYZ))
-
     def trunk(self, images: list[Tensor], affines: list[Tensor]) -> list[Tensor]:
         """Features (1, C, X, Y, Z) of each of several co-registered streams, on its own grid.
 
@@ -192,18 +157,18 @@ class VisionNetwork(nn.Module):
             streams = self.up_exchange[level](streams, grids[level])
         return streams
 
-    def log_probabilities(self, features: Features, phi_KP: Tensor) -> Tensor:
+    def log_probabilities(self, x_1CXYZ: Tensor, phi_KP: Tensor) -> Tensor:
         """Log probability of each target at each voxel, (K, X, Y, Z); no target depends on another.
 
         For the codes of the parts these are a softmax over all parts and the background.
         """
-        x_CXYZ = features.values[0].float()
-        rows = []
-        with torch.autocast(x_CXYZ.device.type, enabled=False):
-            for phi_P in phi_KP:  # one by one: a product over K rows may round differently for another K
-                w = self._weights(phi_P.float()[None], len(x_CXYZ))[0]
-                rows.append(torch.einsum("c,cxyz->xyz", w[:-1], x_CXYZ) + w[-1] - features.log_partition)
-        return torch.stack(rows)
+        x_NC = voxel_rows(x_1CXYZ).float()
+        with torch.autocast(x_NC.device.type, enabled=False):
+            log_partition = self.part_logits(x_NC).logsumexp(1)
+            # One by one: a product over K rows may round differently for another K.
+            weights = [self._weights(phi_P.float()[None], x_NC.shape[1])[0] for phi_P in phi_KP]
+            rows = torch.stack([x_NC @ w[:-1] + w[-1] - log_partition for w in weights])
+        return rows.view(-1, *x_1CXYZ.shape[2:])
 
     def part_logits(self, x_NC: Tensor) -> Tensor:
         """Evidence for the background (first) and each part at N voxels, (N, K + 1), float32."""
@@ -213,7 +178,7 @@ class VisionNetwork(nn.Module):
 
     def _weights(self, phi_KP: Tensor, channels: int) -> Tensor:
         """Weights and bias (K, C + 1) of the heads for features of the trunk or, with more channels, of both levels."""
-        weights = self.head(phi_KP)
+        weights: Tensor = self.head(phi_KP)
         if channels == self.config.channels[0]:
             return weights
         fine = self.fine_head(phi_KP)

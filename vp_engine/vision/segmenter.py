@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vp_engine.vision.checkpoint import from_pretrained
-from vp_engine.vision.network import Features, VisionNetwork, entry_shape
+from vp_engine.vision.network import VisionNetwork, entry_shape, voxel_rows
 from vp_engine.vision.pooling import block_mean, pooled_affine
 from vp_engine.volumes.geometry import Orientation, from_canonical, to_canonical
 from vp_engine.volumes.intensity import rescale
@@ -20,6 +20,7 @@ from vp_engine.volumes.volume import Volume
 _NEGLIGIBLE = 0.01
 _HEAD_LEVEL = 0.04
 _EVEN = 16
+_ROWS = 2**18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,23 +45,34 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedScan:
-    """A scan as the network sees it: features on the entry grid and the way back to the scan's voxels.
+    """A scan as the network sees it: what competes at each voxel of a box, and the way back to the scan's voxels.
 
     Attributes
     ----------
-    features : Features
-    box : tuple of (int, int)
-        First and last + 1 voxel of the encoded box along each axis of the entry grid.
+    probabilities : torch.Tensor of float16, shape (1 + K, X, Y, Z)
+        Of the background and every part; outside the box all is background.
+    start : tuple of int
+        First voxel of the box on the entry grid, which covers the same field of view as the scan; may lie outside.
     entry_shape, canonical_shape : tuple of int
-        The whole entry grid and the scan's grid in RAS+ order; both cover the same field of view.
+        The whole entry grid and the scan's grid in RAS+ order.
     orientation : Orientation
     """
 
-    features: Features
-    box: tuple[tuple[int, int], ...]
+    probabilities: Tensor
+    start: tuple[int, ...]
     entry_shape: tuple[int, int, int]
     canonical_shape: tuple[int, int, int]
     orientation: Orientation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stream:
+    """The box of a scan that holds the head, on the grid of the level it enters at."""
+
+    image: Tensor
+    affine: Tensor
+    start: tuple[int, ...]
+    entry_shape: tuple[int, int, int]
 
 
 class NetworkSegmenter:
@@ -87,8 +99,10 @@ class NetworkSegmenter:
         """Names of the parts the weights delineate."""
         return self._network.config.structures
 
-    def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Region]]:
-        """Delineate unions of parts on one scan: one pass of the trunk, one light head per part.
+    def regions(
+        self, volume: Volume, unions: Mapping[str, Sequence[str]], *, others: Sequence[Volume] = ()
+    ) -> Iterator[tuple[str, Region]]:
+        """Delineate unions of parts on one scan: one pass of the network, one light head per part.
 
         Parameters
         ----------
@@ -96,14 +110,17 @@ class NetworkSegmenter:
             Any axis order, spacing and orientation.
         unions : mapping of str to sequence of str
             Name of each union and its parts.
+        others : sequence of Volume, optional
+            More images of the same head, read together with it: any contrast and grid, whose affines lead into the
+            same world.
 
         Yields
         ------
         name, Region
             In the order of `unions`; one at a time, so that only one map of the scan's size is in memory.
         """
-        encoded = self._encode(volume)
-        p_KXYZ = self._probabilities(encoded)
+        encoded = self._encode(volume, others)
+        p_KXYZ = encoded.probabilities
         for name, union in unions.items():
             members = {1 + self.known.index(part) for part in union}
             p_XYZ = p_KXYZ[sorted(members)].sum(0, dtype=torch.float32).clamp(max=1)
@@ -111,36 +128,88 @@ class NetworkSegmenter:
             where = tuple(slice(*ends) for ends in box)
             rivals = [k for k in range(len(p_KXYZ)) if k not in members]
             rival_XYZ = p_KXYZ[(slice(None), *where)][rivals].amax(0).float()
-            yield name, _on_scan(p_XYZ[where], rival_XYZ, box, encoded)
+            yield name, _on_scan(p_XYZ[where], rival_XYZ, [low for low, _ in box], encoded)
 
     @torch.inference_mode()
-    def _encode(self, volume: Volume) -> EncodedScan:
+    def _encode(self, volume: Volume, others: Sequence[Volume]) -> EncodedScan:
+        """Everything the network says of one scan, read together with others."""
         canonical, orientation = to_canonical(volume)
+        streams = [self._entered(canonical), *(self._entered(to_canonical(other)[0]) for other in others)]
+        spacing = self._network.config.entry_spacing_mm
+        images, affines = [], []
+        for stream in streams:
+            shape = entry_shape(_shape(stream.image), stream.affine, spacing)
+            images.append(block_mean(stream.image[None, None], shape)[0, 0])
+            affines.append(pooled_affine(stream.affine, stream.image.shape, shape))
+        asked = streams[0]
+        start = asked.start
+        bfloat16 = torch.autocast(torch.device(self.device).type, torch.bfloat16)
+        with bfloat16:
+            features = self._network.trunk(images, affines)[0]
+        if features.shape[2:] != asked.image.shape:
+            box = _blocks(self._anything(features), asked.image.shape)
+            fine, coarse = (tuple(slice(*axis[level]) for axis in box) for level in range(2))
+            with bfloat16:
+                features = self._network.fine(asked.image[fine], features[(slice(None), slice(None), *coarse)])
+            start = tuple(first + axis.start for first, axis in zip(start, fine, strict=True))
+        p = self._probabilities(features)
+        return EncodedScan(p, start, asked.entry_shape, canonical.shape, orientation)
+
+    def _entered(self, canonical: Volume) -> _Stream:
+        """Cut out the head, on the grid of the level that is nearest to the spacing of the scan."""
+        config = self._network.config
         image = torch.from_numpy(np.ascontiguousarray(canonical.data, dtype=np.float32)).to(self.device)
         affine = torch.from_numpy(canonical.affine)
-        shape = canonical.shape
-        small = entry_shape(shape, affine, self._network.config.entry_spacing_mm)
-        image = torch.from_numpy(rescale(block_mean(image[None, None], small)[0, 0].cpu().numpy()))
-        affine = pooled_affine(affine, shape, small)
-        box = _head_box(image, affine[:3, :3].norm(dim=0).tolist())
-        image, origin = _cut(image, box)
-        affine[:3, 3] += affine[:3, :3] @ torch.tensor(origin, dtype=torch.float64)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            features = self._network.encode([image.to(self.device)], [affine])[0]
-        return EncodedScan(features, box, small, shape, orientation)
+        finest = config.entry_spacing_mm / 2 if config.fine_channels else config.entry_spacing_mm
+        shape = entry_shape(canonical.shape, affine, finest)
+        image = torch.from_numpy(rescale(block_mean(image[None, None], shape)[0, 0].cpu().numpy())).to(self.device)
+        affine = pooled_affine(affine, canonical.shape, shape)
+        box = _head_box(image, affine[:3, :3].norm(dim=0).tolist(), trunk_spacing_mm=config.entry_spacing_mm)
+        image, start = _cut(image, box)
+        affine[:3, 3] += affine[:3, :3] @ torch.tensor(start, dtype=torch.float64)
+        return _Stream(image, affine, tuple(start), shape)
 
-    @torch.inference_mode()
-    def _probabilities(self, encoded: EncodedScan) -> Tensor:
-        """Background and every part on the encoded box, (1 + K, X, Y, Z), float16."""
-        phi = torch.cat([torch.zeros_like(self._network.phi[:1]), self._network.phi])
-        rows = [self._network.log_probabilities(encoded.features, p[None])[0].exp().half().cpu() for p in phi]
-        return torch.stack(rows)
+    def _anything(self, features_1CXYZ: Tensor) -> Tensor:
+        """Where the parts together are as probable as the background, bool (X, Y, Z)."""
+        return self._probabilities(features_1CXYZ)[0].le(0.5)
+
+    def _probabilities(self, features_1CXYZ: Tensor) -> Tensor:
+        """Background and every part, (1 + K, X, Y, Z), float16, on the CPU."""
+        rows = voxel_rows(features_1CXYZ)
+        found = [
+            self._network.part_logits(some_NC).softmax(1).half().T.contiguous().cpu() for some_NC in rows.split(_ROWS)
+        ]
+        return torch.cat(found, 1).view(-1, *features_1CXYZ.shape[2:])
 
 
-def _head_box(image_XYZ: Tensor, spacing_mm: Sequence[float]) -> tuple[tuple[int, int], ...]:
+def _shape(image_XYZ: Tensor) -> tuple[int, int, int]:
+    x, y, z = image_XYZ.shape
+    return x, y, z
+
+
+def _blocks(wanted_XYZ: Tensor, fine_shape: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Box on the fine and on the coarse grid of the same extent that holds what is wanted, grown by two coarse voxels.
+
+    Its faces lie between voxels on both; where only the outer faces do, an axis is taken whole.
+    """
+    box = []
+    for axis, (n, m) in enumerate(zip(fine_shape, wanted_XYZ.shape, strict=True)):
+        used = torch.nonzero(wanted_XYZ.movedim(axis, 0).flatten(1).any(1)).flatten()
+        if n % m or not len(used):
+            box.append(((0, n), (0, m)))
+            continue
+        low, high = max(0, int(used[0]) - 2), min(m, int(used[-1]) + 3)
+        box.append(((low * (n // m), high * (n // m)), (low, high)))
+    return box
+
+
+def _head_box(
+    image_XYZ: Tensor, spacing_mm: Sequence[float], *, trunk_spacing_mm: float
+) -> tuple[tuple[int, int], ...]:
     """Box around what is brighter than air, grown by 4 mm and to even numbers of voxels; may leave the grid."""
     bright = image_XYZ > _HEAD_LEVEL
     finest = min(spacing_mm)
+    even = _EVEN * (2 if finest * 2**0.5 < trunk_spacing_mm else 1)
     box = []
     for axis, (n, spacing) in enumerate(zip(image_XYZ.shape, spacing_mm, strict=True)):
         share = bright.movedim(axis, 0).flatten(1).float().mean(1)
@@ -149,7 +218,7 @@ def _head_box(image_XYZ: Tensor, spacing_mm: Sequence[float]) -> tuple[tuple[int
         start, stop = (int(used[0]) - margin, int(used[-1]) + 1 + margin) if len(used) else (0, n)
         start, stop = max(0, start), min(n, stop)
         if spacing < 1.1 * finest:
-            missing = -(stop - start) % _EVEN
+            missing = -(stop - start) % even
             start, stop = start - missing // 2, stop + missing - missing // 2
         box.append((start, stop))
     return tuple(box)
@@ -172,19 +241,19 @@ def _box(p_XYZ: Tensor) -> list[tuple[int, int]]:
     return box
 
 
-def _on_scan(p_XYZ: Tensor, rival_XYZ: Tensor, box: Sequence[tuple[int, int]], encoded: EncodedScan) -> Region:
+def _on_scan(p_XYZ: Tensor, rival_XYZ: Tensor, low: Sequence[int], encoded: EncodedScan) -> Region:
     """Probabilities of a box of the encoded grid, interpolated at the voxels of the scan that lie in it.
 
     Interpolation keeps order, so that of two parts at most one beats its rivals at a voxel.
     """
     both = torch.stack([p_XYZ, rival_XYZ])
     starts = []
-    for axis, (low, high) in enumerate(box):
+    for axis, size in enumerate(p_XYZ.shape):
         n, m = encoded.canonical_shape[axis], encoded.entry_shape[axis]
-        first = encoded.box[axis][0] + low
+        first = encoded.start[axis] + low[axis]
         # Voxel i of the scan lies at (i + 1/2) m / n - 1/2 on the entry grid: both cover the same field of view.
         begin = min(n - 1, max(0, int((first + 0.5) * n / m)))
-        end = max(begin + 1, min(n, int((first + high - low - 0.5) * n / m) + 1))
+        end = max(begin + 1, min(n, int((first + size - 0.5) * n / m) + 1))
         both = _interpolate(both, axis + 1, (torch.arange(begin, end) + 0.5) * m / n - 0.5 - first)
         starts.append(begin)
     probability, rival = (from_canonical(x.numpy(), encoded.orientation) for x in both)
@@ -199,6 +268,8 @@ def _interpolate(x: Tensor, axis: int, at: Tensor) -> Tensor:
     """Linear interpolation along one axis at fractional indices; ends are held."""
     at = at.clamp(0, x.shape[axis] - 1)
     low = at.floor().long()
+    if torch.equal(at, torch.arange(len(at)) + at[0].floor()):  # same grid: nothing to interpolate
+        return x.narrow(axis, int(low[0]), len(at))
     high = (low + 1).clamp(max=x.shape[axis] - 1)
     weight = (at - low).view([-1 if a == axis else 1 for a in range(x.ndim)])
     return torch.lerp(x.index_select(axis, low), x.index_select(axis, high), weight)
