@@ -212,7 +212,8 @@ def _pool(streams: list[Tensor], affines: list[Tensor]) -> tuple[list[Tensor], l
 def _to_grid(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[2:] == like.shape[2:]:
         return x
-    return F.interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)
+    with torch.autocast(x.device.type, enabled=False):  # which would make it float32, and all that follows
+        return F.interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)
 
 
 def entry_shape(shape: tuple[int, int, int], affine_44: Tensor, entry_spacing_mm: float) -> tuple[int, int, int]:

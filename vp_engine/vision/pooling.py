@@ -64,6 +64,8 @@ def block_mean(x_BCXYZ: Tensor, new_shape: Sequence[int]) -> Tensor:
         At most the shape of the input on each axis.
     """
     shape = x_BCXYZ.shape[2:]
+    if tuple(shape) == tuple(new_shape):
+        return x_BCXYZ
     factors = [n // m if n % m == 0 else 0 for n, m in zip(shape, new_shape, strict=True)]
     if all(factors):
         return F.avg_pool3d(x_BCXYZ, factors)
