@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from vp_engine.anatomy import PARTS
+from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.training.losses import segmentation_loss
-from vp_engine.training.vision import HELD_OUT_MAPS, RECIPES, learning_rate, train_vision
+from vp_engine.training.optimizers import MuonAdamW
+from vp_engine.training.vision import HELD_OUT_MAPS, RECIPES, Stage, VisionRecipe, learning_rate, train_vision
 from vp_engine.vision.checkpoint import from_pretrained
+from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
 
 
 @pytest.fixture
@@ -30,17 +35,17 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "maps.npz"
 
 
-SMALL = replace(
-    RECIPES["smoke"],
-    steps=4,
-    save_every=2,
-    channels=(8, 8, 8),
-    ranges=replace(RECIPES["smoke"].ranges, field_of_view_mm=((90.0,) * 3,) * 2, spacing_mm=(4.0, 5.0)),
-)
+def small(*, fine: bool) -> VisionRecipe:
+    """Four steps on 90 mm: two at 5 mm, two at 2.6 mm, or at 1.3 mm with the fine level."""
+    coarse = SynthesisRanges(field_of_view_mm=((90.0,) * 3,) * 2, spacing_mm=(5.0, 5.0), thick_slices=0.0)
+    late = replace(coarse, spacing_mm=(1.3, 1.3) if fine else (2.6, 2.6))
+    return replace(RECIPES["smoke"], stages=(Stage(2, (coarse,)), Stage(2, (late,))), channels=(8, 8, 8))
 
 
-def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(archive: Path, tmp_path: Path) -> None:
-    whole = train_vision(archive, tmp_path / "whole", recipe=SMALL, report=lambda _: None)
+@pytest.mark.parametrize("fine", [False, True])
+def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(archive: Path, tmp_path: Path, *, fine: bool) -> None:
+    recipe = small(fine=fine)
+    whole = train_vision(archive, tmp_path / "whole", recipe=recipe, report=lambda _: None)
 
     class Stopped(Exception):
         pass
@@ -49,8 +54,8 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(archive: Path, 
         raise Stopped
 
     with pytest.raises(Stopped):
-        train_vision(archive, tmp_path / "halves", recipe=SMALL, report=stop)
-    halves = train_vision(archive, tmp_path / "halves", recipe=SMALL, report=lambda _: None)
+        train_vision(archive, tmp_path / "halves", recipe=recipe, report=stop)
+    halves = train_vision(archive, tmp_path / "halves", recipe=recipe, report=lambda _: None)
     steps = [json.loads(line)["step"] for line in (tmp_path / "halves/log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
     a, b = load_file(whole / "model.safetensors"), load_file(halves / "model.safetensors")
@@ -59,10 +64,36 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(archive: Path, 
     assert from_pretrained(whole).config.channels == (8, 8, 8)
 
 
-def test_learning_rate_rises_and_falls() -> None:
-    recipe = RECIPES["cpu-2mm"]
-    assert learning_rate(recipe, 0) < learning_rate(recipe, recipe.warmup_steps) == pytest.approx(recipe.learning_rate)
-    assert learning_rate(recipe, recipe.steps) == pytest.approx(recipe.learning_rate / 100)
+def test_learning_rate_rises_stays_and_falls() -> None:
+    recipe = RECIPES["cpu-1mm"]
+    rates = [learning_rate(recipe, step) for step in range(recipe.steps)]
+    assert rates[0] < rates[recipe.warmup_steps] == rates[recipe.steps - recipe.decay_steps] == 1
+    assert rates[-1] == pytest.approx(1 / recipe.decay_steps)
+
+
+def test_stages_follow_one_another() -> None:
+    recipe = small(fine=True)
+    spacings = [recipe.ranges(step, np.random.default_rng(0)).spacing_mm[0] for step in range(4)]
+    assert spacings == [5.0, 5.0, 1.3, 1.3]
+    with pytest.raises(ValueError, match="before the end"):
+        recipe.ranges(4, np.random.default_rng(0))
+
+
+def test_muon_moves_the_convolutions_and_adamw_the_rest() -> None:
+    torch.manual_seed(0)
+    network = VisionNetwork(VisionConfig(PARTS, channels=(8, 8), fine_channels=0))
+    before = copy.deepcopy(network.state_dict())
+    optimizer = MuonAdamW(network, learning_rate=1e-2, weight_decay=0.0, matrix_factor=2.0)
+    features = network.trunk([torch.rand(16, 16, 16)], [torch.eye(4, dtype=torch.float64)])[0]
+    network.part_logits(voxel_rows(features)).square().mean().backward()
+    optimizer.step()
+    moved = {k: v - before[k] for k, v in network.state_dict().items() if k.endswith("weight")}
+    convolution = moved["down.1.layers.0.weight"].permute(0, 2, 3, 4, 1).flatten(1)
+    values = torch.linalg.svdvals(convolution)  # Muon's steps are nearly orthogonal: no direction is left behind
+    assert values.min() > 0.4 * values.max()
+    assert convolution.square().mean().sqrt() == pytest.approx(2e-2 * 0.2, rel=0.4)
+    assert moved["head.2.weight"].abs().max() == pytest.approx(1e-2, rel=0.01)
+    assert all(p.grad is None for p in network.parameters())
 
 
 def test_loss_is_least_for_the_truth() -> None:
