@@ -16,6 +16,6 @@ def draw_bias_field(rng: np.random.Generator, *, log_std: float) -> np.ndarray:
 
 def apply_bias_field(log_field: np.ndarray, image_XYZ: Tensor) -> Tensor:
     """Multiply by the exponential of the interpolated field."""
-    control = torch.from_numpy(log_field).float()[None, None]
+    control = torch.from_numpy(log_field).to(image_XYZ)[None, None]
     field = F.interpolate(control, size=image_XYZ.shape, mode="trilinear", align_corners=True)[0, 0]
     return image_XYZ * field.exp()

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vp_engine.synthesis.label_maps import tissue_of_label
 
 _DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens", "ventral_dc")
-_WHITE = ("cerebral_white_matter", "cerebellum_white_matter", "brainstem", "cord", "optic")
-_FLUID = ("lateral_ventricle", "inferior_lateral_ventricle", "third_ventricle", "fourth_ventricle", "csf", "fluid")
+WHITE = ("cerebral_white_matter", "cerebellum_white_matter", "brainstem", "cord", "optic")
+FLUID = ("lateral_ventricle", "inferior_lateral_ventricle", "third_ventricle", "fourth_ventricle", "csf", "fluid")
 _FATTY = ("skin", "marrow", "soft_tissue")
-_GRAY = ("cerebral_cortex", "cerebellum_cortex")
+GRAY = ("cerebral_cortex", "cerebellum_cortex")
 
 
 def _contrast(fluid: float, gray: float, white: float, deep: tuple[float, ...], **others: float) -> dict[str, float]:
-    means = dict.fromkeys(_FLUID, fluid) | dict.fromkeys(_GRAY, gray) | dict.fromkeys(_WHITE, white)
+    means = dict.fromkeys(FLUID, fluid) | dict.fromkeys(GRAY, gray) | dict.fromkeys(WHITE, white)
     return means | dict(zip(_DEEP, deep, strict=True)) | others
 
 
@@ -60,33 +62,54 @@ class Intensity:
 def draw_intensity(rng: np.random.Generator, *, prior_contrast: float) -> Intensity:
     """Draw a contrast: near a known sequence with the given probability, else any.
 
-    Left and right of a tissue share one draw. White-matter lesions are drawn away from white matter.
+    Left and right of a tissue share one draw. White-matter lesions are never as bright as white matter.
+
+    References
+    ----------
+    Billot et al. 2023, section 2.2: a Gaussian mixture with means and deviations from uniform distributions.
     """
-    tissues = tissue_of_label()
-    names = sorted(set(tissues.values()) - {"background"})
+    names = sorted(set(tissue_of_label().values()) - {"background"})
     if rng.random() < prior_contrast:
         means = CONTRASTS[_SEQUENCES[rng.choice(4, p=_SEQUENCE_SHARE)]]
         spread = rng.uniform(0.01, 0.07)
-        drawn = {name: means[name] + spread * rng.standard_normal() for name in names}
+        drawn = {name: means[name] + spread * float(rng.standard_normal()) for name in names}
+        texture = rng.uniform(0.005, 0.06)
+        stds = {name: texture * rng.uniform(0.5, 1.5) for name in names}
     else:
-        drawn = {name: rng.uniform(0.02, 1.0) for name in names}
+        drawn = {name: float(rng.uniform(0.02, 1.0)) for name in names}
         if rng.random() < 0.5:  # scans rarely tell the fluid of one ventricle from another's
-            drawn |= dict.fromkeys(_FLUID, drawn["csf"])
+            drawn |= dict.fromkeys(FLUID, drawn["csf"])
+        most = rng.uniform(0.01, 0.12)
+        stds = {name: rng.uniform(0, most) for name in names}
+    white, gap = drawn["cerebral_white_matter"], float(rng.uniform(0.06, 0.15))
+    if abs(drawn["lesion"] - white) < gap:
+        drawn["lesion"] = white + gap if drawn["lesion"] > white or white < gap else white - gap
     # The fat of scalp and marrow outshines the brain on many scans, and is suppressed on others.
     fat = float(np.exp(rng.uniform(np.log(0.6), np.log(3.0))))
     drawn |= {name: fat * drawn[name] for name in _FATTY}
+    drawn["background"] = float(rng.uniform(0, 0.15)) if rng.random() < 0.3 else 0.0
+    return intensity_of(drawn, stds)
+
+
+def intensity_of(means: Mapping[str, float], stds: Mapping[str, float]) -> Intensity:
+    """Lay out the values of tissues by label; background has no texture."""
     mean, std = np.zeros(1024, np.float32), np.zeros(1024, np.float32)
-    texture = rng.uniform(0.005, 0.06)
-    stds = {name: texture * rng.uniform(0.5, 1.5) for name in names}
-    for label, tissue in tissues.items():
-        if tissue != "background":
-            mean[label], std[label] = drawn[tissue], stds[tissue]
-    if rng.random() < 0.3:
-        mean[0] = rng.uniform(0, 0.15)
+    for label, tissue in tissue_of_label().items():
+        mean[label] = means[tissue]
+        std[label] = 0 if tissue == "background" else stds[tissue]
     return Intensity(mean, std)
 
 
-def apply_intensity(intensity: Intensity, labels: np.ndarray) -> np.ndarray:
-    """Mean intensity of every voxel of a label map, float32; texture is added on the final grid."""
-    image: np.ndarray = intensity.mean[labels]
-    return image
+def apply_intensity(intensity: Intensity, labels_XYZ: Tensor) -> Tensor:
+    """Mean intensity above air of every voxel of a label map, float32; texture is added on the final grid."""
+    above_air = torch.from_numpy(intensity.mean - intensity.mean[0]).to(labels_XYZ.device)
+    return above_air.index_select(0, labels_XYZ.flatten().int()).view(labels_XYZ.shape)
+
+
+def apply_texture(intensity: Intensity, image_XYZ: Tensor, labels_XYZ: Tensor, *, seed: int) -> Tensor:
+    """Vary an image around the mean of each voxel's label; `image_XYZ` is above air, the result is not negative."""
+    device = image_XYZ.device
+    std = torch.from_numpy(intensity.std).to(device).index_select(0, labels_XYZ.flatten()).view(labels_XYZ.shape)
+    source = torch.Generator(device).manual_seed(seed)
+    texture = torch.randn(image_XYZ.shape, generator=source, device=device)
+    return torch.addcmul(image_XYZ + float(intensity.mean[0]), std, texture).clamp_(min=0)

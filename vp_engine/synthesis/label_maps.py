@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS, SIDES, STRUCTURES
 
@@ -40,25 +42,38 @@ class LabelMap:
 
     Attributes
     ----------
-    labels : numpy.ndarray of uint16, shape (X, Y, Z)
+    labels : torch.Tensor of int16, shape (X, Y, Z)
         RAS+ axis order, 1 mm isotropic; FreeSurfer numbers and head tissues (`HEAD_TISSUES`).
     name : str
     """
 
-    labels: np.ndarray
+    labels: Tensor
     name: str
 
 
-def load_label_maps(path: Path, names: Sequence[str] | None = None) -> list[LabelMap]:
-    """Read maps from an archive of `map_XX` (stored k, j, i), `affine_XX` and `label_values`.
+def load_label_maps(path: Path, names: Sequence[str] | None = None, *, device: str = "cpu") -> list[LabelMap]:
+    """Read maps onto a device from an archive of `map_XX` (stored k, j, i), `affine_XX` and `label_values`.
 
     Only axis flips and swaps are needed to bring them to RAS+; nothing is interpolated.
     """
     with np.load(path) as archive:
-        values = archive["label_values"].astype(np.uint16)
+        values = archive["label_values"].astype(np.int16)
         chosen = sorted(key[4:] for key in archive.files if key.startswith("map_"))
         chosen = [name for name in chosen if names is None or name in names]
-        return [LabelMap(_to_ras(values[archive[f"map_{n}"].T], archive[f"affine_{n}"]), n) for n in chosen]
+        return [
+            LabelMap(
+                torch.from_numpy(_to_ras(values[archive[f"map_{name}"].T], archive[f"affine_{name}"])).to(device), name
+            )
+            for name in chosen
+        ]
+
+
+def brain_points(labels_XYZ: Tensor) -> Tensor:
+    """Voxels of the brain on every fourth plane; (N, 3), float32. Fluid and brainstem reach into the neck: left out."""
+    counts = np.ones(1 + len(PARTS), dtype=bool)
+    counts[[0, 1 + PARTS.index("csf"), 1 + PARTS.index("brainstem")]] = False
+    lookup = torch.from_numpy(counts[target_lookup()]).to(labels_XYZ.device)
+    return 4 * lookup[labels_XYZ[::4, ::4, ::4].long()].nonzero().float()
 
 
 def target_lookup(parts: Sequence[str] = PARTS) -> np.ndarray:

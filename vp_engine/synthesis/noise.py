@@ -25,8 +25,9 @@ def draw_noise(rng: np.random.Generator, *, std: float) -> Noise:
 
 def apply_noise(noise: Noise, image_XYZ: Tensor) -> Tensor:
     """Add the noise."""
-    source = torch.Generator().manual_seed(noise.seed)
-    real = image_XYZ + noise.std * torch.randn(image_XYZ.shape, generator=source)
-    if not noise.rician:
-        return real
-    return torch.hypot(real, noise.std * torch.randn(image_XYZ.shape, generator=source))
+    source = torch.Generator(image_XYZ.device).manual_seed(noise.seed)
+
+    def field() -> Tensor:
+        return noise.std * torch.randn(image_XYZ.shape, generator=source, device=image_XYZ.device)
+
+    return torch.hypot(image_XYZ + field(), field()) if noise.rician else image_XYZ + field()

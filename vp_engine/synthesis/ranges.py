@@ -18,18 +18,44 @@ class DeformationRanges:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisRanges:
-    """Everything a synthetic scan is drawn from: probabilities unless a unit says otherwise; pairs are ranges."""
+    """Everything a synthetic head is drawn from: probabilities unless a unit says otherwise; pairs are ranges.
+
+    Attributes
+    ----------
+    centre_jitter_mm : tuple of 3 float
+        How far the middle of the field of view may lie from the brain's, per axis: large for crops that move
+        over the brain.
+    deface, motion, ghosting, kspace : float
+        Of heads that are not stripped; of images other than CT.
+    streams : tuple of float
+        Probability of one, two, ... images of a head.
+    same_grid, corrupt_stream : float
+        Of heads with more than one image: all on one grid; one of them noise or blank.
+    """
 
     deformation: DeformationRanges = field(default_factory=DeformationRanges)
     field_of_view_mm: tuple[tuple[float, float, float], tuple[float, float, float]] = (
         (120.0, 150.0, 120.0),
         (160.0, 190.0, 160.0),
     )
+    centre_jitter_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cropped_field_of_view: float = 0.1
     spacing_mm: tuple[float, float] = (1.5, 2.6)
     thick_slices: float = 0.35
-    thickness_mm: tuple[float, float] = (3.0, 6.0)
-    prior_contrast: float = 0.85
-    skull_strip: float = 0.6
+    thickness_mm: tuple[float, float] = (1.0, 6.0)
+    low_resolution: float = 0.1
+    prior_contrast: float = 0.6
+    ct: float = 0.03
+    skull_strip: float = 0.5
+    deface: float = 0.1
+    pasted_lesions: float = 0.2
+    lesion_free: float = 0.3
     bias_log_std: float = 0.3
     noise_std: float = 0.05
-    second_stream: float = 0.05
+    motion: float = 0.1
+    ghosting: float = 0.05
+    kspace: float = 0.1
+    streams: tuple[float, ...] = (0.85, 0.1, 0.05)
+    same_grid: float = 0.5
+    misalignment: tuple[float, float] = (1.0, 1.0)
+    corrupt_stream: float = 0.2

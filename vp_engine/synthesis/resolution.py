@@ -1,7 +1,8 @@
-"""Grid and slice profile of the synthetic scan."""
+"""Grid, slice profile and sharpness of the synthetic scan."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,39 +15,115 @@ from vp_engine.synthesis.ranges import SynthesisRanges
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Grid of the scan and thickness of what each voxel averages, in mm; axes of the label map."""
+    """Grid of the scan, and over how much of the head each voxel averages.
+
+    Attributes
+    ----------
+    shape : tuple of 3 int
+    spacing_mm : tuple of 3 float
+    centre_mm : tuple of 3 float
+        World coordinates of the middle of the grid; the axes are those of the world.
+    in_plane_mm, slice_mm : float
+        What a voxel averages within and across slices; `slice_mm` less than the spacing leaves gaps.
+    slice_axis : int
+    smoothing : float
+        Share of each neighbour along an axis in what the reconstruction makes of a voxel, up to 0.25.
+    """
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    thickness_mm: tuple[float, float, float]
+    centre_mm: tuple[float, float, float]
+    in_plane_mm: float
+    slice_mm: float
+    slice_axis: int
+    smoothing: float
+
+    @property
+    def block_mm(self) -> int:
+        """Edge of the cubes that the 1 mm head is averaged over."""
+        return max(1, round(self.in_plane_mm))
+
+    @property
+    def samples(self) -> int:
+        """Odd number of points across the thickness of a slice."""
+        return 2 * math.floor(self.slice_mm / self.block_mm / 2) + 1
+
+    def axes_mm(self, *, samples: int = 1) -> list[np.ndarray]:
+        """World coordinates of the voxels along each axis, or of `samples` points across each slice."""
+        axes = [
+            centre + (np.arange(n) - (n - 1) / 2) * spacing
+            for n, spacing, centre in zip(self.shape, self.spacing_mm, self.centre_mm, strict=True)
+        ]
+        within = ((np.arange(samples) + 0.5) / samples - 0.5) * self.slice_mm
+        axes[self.slice_axis] = (axes[self.slice_axis][:, None] + within).ravel()
+        return axes
+
+    def affine(self) -> Tensor:
+        """Voxel → world in mm; (4, 4), float64."""
+        matrix = np.diag([*self.spacing_mm, 1.0])
+        matrix[:3, 3] = [axis[0] for axis in self.axes_mm()]
+        return torch.from_numpy(matrix)
 
 
-def draw_resolution(rng: np.random.Generator, ranges: SynthesisRanges) -> Resolution:
-    """Draw field of view, in-plane spacing and, with some probability, thick slices along one axis.
+def draw_resolution(
+    rng: np.random.Generator, ranges: SynthesisRanges, *, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Resolution:
+    """Draw field of view and spacing and, with some probability each, thick slices and a low resolution.
 
-    Shapes are multiples of 16 where the spacing is the in-plane one, so that four poolings come out even.
+    The distance of thick slices differs from their thickness: gaps or overlap. Shapes are multiples of 16 where
+    the spacing is the in-plane one, so that four poolings come out even.
+
+    References
+    ----------
+    Billot et al. 2023, section 2.3: random resolution, slice spacing and thickness drawn apart.
     """
     smallest, largest = (np.array(corner) for corner in ranges.field_of_view_mm)
     field_of_view_mm = smallest + rng.random() * (largest - smallest)
-    in_plane = rng.uniform(*ranges.spacing_mm)
+    in_plane = float(rng.uniform(*ranges.spacing_mm))
+    slice_axis = int(rng.integers(3))
+    blur = rng.uniform(0.7, 1.3) * (rng.uniform(1.5, 3) if rng.random() < ranges.low_resolution else 1)
     spacing = [in_plane] * 3
+    shape = [max(1, round(v / in_plane / 16)) * 16 for v in field_of_view_mm]
+    slice_mm = in_plane * blur
     if rng.random() < ranges.thick_slices:
-        spacing[rng.integers(3)] = rng.uniform(max(in_plane, ranges.thickness_mm[0]), ranges.thickness_mm[1])
-    thickness = [s * rng.uniform(0.7, 1.3) for s in spacing]
-    x, y, z = (max(1, 16 * round(v / in_plane / 16)) if s == in_plane else max(1, round(v / s))
-               for v, s in zip(field_of_view_mm, spacing, strict=True))  # fmt: skip
-    return Resolution((x, y, z), (spacing[0], spacing[1], spacing[2]), (thickness[0], thickness[1], thickness[2]))
+        slice_mm = float(rng.uniform(*ranges.thickness_mm))
+        spacing[slice_axis] = max(in_plane, slice_mm * float(rng.uniform(0.8, 1.5)))
+        shape[slice_axis] = max(1, round(field_of_view_mm[slice_axis] / spacing[slice_axis]))
+    return Resolution(
+        (shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), centre_mm,
+        in_plane * blur, slice_mm, slice_axis, float(rng.uniform(0, 0.25)),
+    )  # fmt: skip
 
 
-def apply_thickness(image_1mm_XYZ: Tensor, thickness_mm: tuple[float, float, float]) -> Tensor:
-    """Average a 1 mm image over whole-millimetre blocks of about the slice thickness; the grid gets coarser."""
-    kernel = [max(1, round(t)) for t in thickness_mm]
-    return F.avg_pool3d(image_1mm_XYZ[None, None], kernel, ceil_mode=True, count_include_pad=False)[0, 0]
+def apply_resolution(resolution: Resolution, fine_XYZ: Tensor, unit_XYZ3: Tensor) -> Tensor:
+    """Average a 1 mm image over blocks, sample it across each slice and average again; zero outside the image.
+
+    Parameters
+    ----------
+    resolution : Resolution
+    fine_XYZ : torch.Tensor
+        Its size is a multiple of `block_mm` along each axis.
+    unit_XYZ3 : torch.Tensor
+        Positions of the `samples` points of each voxel, -1 to 1 from face to face of the image, axes reversed.
+    """
+    coarse = F.avg_pool3d(fine_XYZ[None, None], resolution.block_mm)
+    image = F.grid_sample(coarse, unit_XYZ3[None], align_corners=False)[0, 0]
+    axis = resolution.slice_axis
+    averaged: Tensor = image.unflatten(axis, (-1, resolution.samples)).mean(axis + 1)
+    return averaged
 
 
-def sample_image(image_XYZ: Tensor, kernel: tuple[int, int, int], position_vox: Tensor) -> Tensor:
-    """Trilinear values of a block-averaged image at positions in voxels of the 1 mm grid; zero outside."""
-    size = torch.tensor(image_XYZ.shape, dtype=torch.float32)
-    step = torch.tensor(kernel, dtype=torch.float32)
-    unit = ((position_vox + 0.5) / step) * 2 / size - 1
-    return F.grid_sample(image_XYZ[None, None], unit.flip(-1)[None], align_corners=False)[0, 0]
+def apply_smoothing(resolution: Resolution, image_XYZ: Tensor) -> Tensor:
+    """Mix each voxel with its neighbours along the axes in plane; the edges mix with themselves."""
+    share = resolution.smoothing
+    for axis in range(3):
+        if axis == resolution.slice_axis and resolution.slice_mm > 1.5 * resolution.in_plane_mm:
+            continue
+        n = image_XYZ.shape[axis]
+        mixed = (1 - 2 * share) * image_XYZ
+        mixed.narrow(axis, 1, n - 1).add_(image_XYZ.narrow(axis, 0, n - 1), alpha=share)
+        mixed.narrow(axis, 0, n - 1).add_(image_XYZ.narrow(axis, 1, n - 1), alpha=share)
+        mixed.narrow(axis, 0, 1).add_(image_XYZ.narrow(axis, 0, 1), alpha=share)
+        mixed.narrow(axis, n - 1, 1).add_(image_XYZ.narrow(axis, n - 1, 1), alpha=share)
+        image_XYZ = mixed
+    return image_XYZ
