@@ -26,6 +26,9 @@ def train(
     maps: Annotated[
         Path | None, typer.Option(help="vision: archive of label maps that images are synthesised from (.npz).")
     ] = None,
+    lesions: Annotated[
+        Path | None, typer.Option(help="vision: archive of lesion masks in MNI space, pasted into some images (.npz).")
+    ] = None,
     device: Annotated[str, typer.Option(help="vision: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train a model from scratch."""
@@ -40,7 +43,7 @@ def train(
 
     if recipe not in RECIPES:
         raise ConfigError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
-    print(train_vision(maps, out, recipe=RECIPES[recipe], device=device))
+    print(train_vision(maps, out, recipe=RECIPES[recipe], device=device, lesions_path=lesions))
 
 
 class Suite(enum.StrEnum):

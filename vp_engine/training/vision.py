@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps
+from vp_engine.synthesis.lesions import LesionMask, load_lesion_masks
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import SyntheticHead, random_head
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
@@ -66,7 +67,7 @@ class VisionRecipe:
     learning_rate: float = 1.2e-3
     matrix_factor: float = 4.0
     warmup_steps: int = 50
-    decay_steps: int = 1200
+    decay_steps: int = 1100
     weight_decay: float = 0.05
     average_decay: float = 0.995
     loss_voxels: int = 150_000
@@ -100,7 +101,7 @@ _CROP = SynthesisRanges(
 )
 
 RECIPES: dict[str, VisionRecipe] = {
-    "cpu-1mm": VisionRecipe((Stage(3000, (_COARSE,)), Stage(900, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
+    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(1200, (_WHOLE,)), Stage(900, (_CROP, _CROP, _WHOLE)))),
     "gpu-1mm": VisionRecipe(
         (Stage(4000, (_COARSE,)), Stage(8000, (_WHOLE,)), Stage(12000, (_CROP, _CROP, _WHOLE))),
         decay_steps=10_000,
@@ -128,9 +129,12 @@ def train_vision(
     *,
     recipe: VisionRecipe,
     device: str = "cpu",
+    lesions_path: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train on images synthesised from label maps and write weights that `from_pretrained` loads.
+
+    Lesions of real patients are pasted into some of the heads where an archive of their masks is given.
 
     A run is resumed from `output/checkpoint.safetensors` when there is one. Each image depends on the seed and
     its step only, so a resumed run sees what an uninterrupted one would have.
@@ -162,7 +166,10 @@ def train_vision(
     train_maps = [m for m in maps if m.name not in HELD_OUT_MAPS]
     held_out = [m for m in maps if m.name in HELD_OUT_MAPS]
     began, waited = time.monotonic(), 0.0
-    heads = _heads(train_maps, recipe, start, device)
+    made_on = "cpu" if recipe.workers else device
+    lesions = load_lesion_masks(lesions_path, device=made_on) if lesions_path else []
+    images = _Heads(train_maps, lesions, recipe, start, made_on)
+    heads = iter(DataLoader(images, batch_size=None, num_workers=recipe.workers))
     for step in range(start, recipe.steps):
         asked = time.monotonic()
         head = next(heads)
@@ -221,11 +228,15 @@ def validate(
     return np.array(scores)
 
 
+@dataclass(frozen=True, slots=True)
 class _Heads(Dataset[SyntheticHead]):
-    """Training images by step."""
+    """Training images by step: made by workers on the CPU, or by this process on the device."""
 
-    def __init__(self, maps: list[LabelMap], recipe: VisionRecipe, start: int, device: str) -> None:
-        self.maps, self.recipe, self.start, self.device = maps, recipe, start, device
+    maps: list[LabelMap]
+    lesions: list[LesionMask]
+    recipe: VisionRecipe
+    start: int
+    device: str
 
     def __len__(self) -> int:
         return self.recipe.steps - self.start
@@ -233,13 +244,8 @@ class _Heads(Dataset[SyntheticHead]):
     def __getitem__(self, index: int) -> SyntheticHead:
         step = self.start + index
         rng = np.random.default_rng([self.recipe.seed, step])
-        return random_head(rng, self.maps, self.recipe.ranges(step, rng), device=self.device)
-
-
-def _heads(maps: list[LabelMap], recipe: VisionRecipe, start: int, device: str) -> Iterator[SyntheticHead]:
-    """Images in the order of the steps: made by workers on the CPU, or by this process on the device."""
-    dataset = _Heads(maps, recipe, start, "cpu" if recipe.workers else device)
-    return iter(DataLoader(dataset, batch_size=None, num_workers=recipe.workers))
+        ranges = self.recipe.ranges(step, rng)
+        return random_head(rng, self.maps, ranges, lesions=self.lesions, device=self.device)
 
 
 def _entered(network: VisionNetwork, head: SyntheticHead, device: str) -> list[tuple[Tensor, Tensor]]:
