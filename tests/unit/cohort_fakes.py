@@ -41,9 +41,13 @@ class IntensitySegmenter:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self.others: list[Sequence[Volume]] = []
 
-    def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Box]]:
+    def regions(
+        self, volume: Volume, unions: Mapping[str, Sequence[str]], *, others: Sequence[Volume] = ()
+    ) -> Iterator[tuple[str, Box]]:
         self.calls.append(tuple(unions))
+        self.others.append(others)
         for name, parts in unions.items():
             p = sum(np.clip(0.9 - np.abs(volume.data - PARTS.index(part) - 1), 0, 1) for part in parts)
             # a box as networks give it, with nothing in the first slice left out

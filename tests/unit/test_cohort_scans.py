@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from tests.unit.cohort_fakes import AFFINE, SHAPE, Box, IntensitySegmenter, write_scan
-from vp_engine.anatomy import STRUCTURES
+from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.cohort.choice import PlannedScan, choose
 from vp_engine.cohort.naming import structure_named
 from vp_engine.cohort.packing import pack
 from vp_engine.cohort.scans import Scans, delineate
 from vp_engine.cohort.segment import segment_file
 from vp_engine.cohort.world import CohortWorld
-from vp_engine.errors import InputRefused, RequestRefused
-from vp_engine.volumes.nifti import read_labels
+from vp_engine.errors import ConfigError, InputRefused, RequestRefused
+from vp_engine.volumes.nifti import read_labels, write_image
 from vp_engine.volumes.volume import Volume
 
 
@@ -131,7 +131,9 @@ def test_parts_that_touch_the_same_voxel_are_kept_apart(scan: Path) -> None:
     volume = Volume(np.zeros(SHAPE, np.float32), AFFINE)
 
     class Everywhere(IntensitySegmenter):
-        def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Box]]:
+        def regions(
+            self, volume: Volume, unions: Mapping[str, Sequence[str]], *, others: Sequence[Volume] = ()
+        ) -> Iterator[tuple[str, Box]]:
             for name in unions:
                 yield name, Box((0, 0, 0), np.ones(volume.shape))
 
@@ -182,3 +184,30 @@ def test_segment_file(scan: Path, tmp_path: Path) -> None:
         "17\tleft_hippocampus\tLHippocampus",
         "24\tcsf\tCsf",
     ]
+
+
+def test_segment_file_without_names_delineates_all_parts_in_one_label_image(scan: Path, tmp_path: Path) -> None:
+    segmenter = IntensitySegmenter()
+    rows = segment_file(scan, [], tmp_path / "out", segmenter=segmenter)
+    assert [row.structure for row in rows] == list(PARTS)
+    assert {row.path.name for row in rows} == {"x_T1w_dseg.nii.gz"}
+    assert all(row.voxels for row in rows)
+    assert len(segmenter.calls) == 1
+
+
+def test_segment_file_reads_other_contrasts_together_with_the_scan(scan: Path, tmp_path: Path) -> None:
+    segmenter = IntensitySegmenter()
+    other = tmp_path / "x_FLAIR.nii.gz"
+    shape = (7, 8, 9)
+    write_image(other, Volume(np.random.default_rng(0).random(shape, np.float32), np.diag([-4.0, 4.0, 4.0, 1.0])))
+    rows = segment_file(scan, ["csf"], tmp_path / "out", segmenter=segmenter, others=[other])
+    assert [[volume.shape for volume in others] for others in segmenter.others] == [[shape]]
+    assert rows[0].path.name == "x_T1w_dseg.nii.gz"
+
+
+def test_segment_file_refuses_a_contrast_of_another_place(scan: Path, tmp_path: Path) -> None:
+    away = np.diag([-2.0, 2.0, 3.0, 1.0])
+    away[0, 3] = 500
+    write_image(tmp_path / "far_T2w.nii.gz", Volume(np.random.default_rng(0).random(SHAPE, np.float32), away))
+    with pytest.raises(ConfigError, match="register far_T2w"):
+        segment_file(scan, [], tmp_path, segmenter=IntensitySegmenter(), others=[tmp_path / "far_T2w.nii.gz"])

@@ -22,17 +22,26 @@ FolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for m
 
 def segment(
     scan: Annotated[Path, typer.Argument(help="NIfTI image.")],
-    structures: Annotated[list[str], typer.Argument(help='Names such as "left hippocampus" or ventricles.')],
+    structures: Annotated[
+        list[str] | None, typer.Argument(help='Names such as "left hippocampus" or ventricles; none: everything.')
+    ] = None,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="Another contrast of the same head, in register with SCAN; can be repeated."),
+    ] = None,
     output: FolderOption = Path("out"),
     model: ModelOption = "default",
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Outline structures on one scan: a mask, a label table and volumes, without BIDS."""
-    from vp_engine.cohort.engine import load_engine
+    """Outline structures on one scan: a label image, a label table and volumes, without BIDS.
+
+    Contrasts given with --with are read together with SCAN, whatever their grids; the masks are those of SCAN.
+    """
+    from vp_engine.cohort.engine import load_segmenter
     from vp_engine.cohort.segment import segment_file
 
-    segmenter = load_engine(model, device=device).load().segmenter
-    for found in segment_file(scan, structures, output, segmenter=segmenter):
+    segmenter = load_segmenter(model, device=device)
+    for found in segment_file(scan, structures or [], output, segmenter=segmenter, others=others or []):
         print(f"{found.structure}\t{found.volume_mm3:.1f} mm3\tlabel {found.label} in {found.path}")
 
 

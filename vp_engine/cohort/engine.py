@@ -84,6 +84,13 @@ def load_engine(model: str, *, device: str = "auto") -> Engine:
     return Engine(verify_weights(folder), cache(lambda: _load(folder, device)))
 
 
+def load_segmenter(model: str, *, device: str = "auto") -> Segmenter:
+    """Verify the weights of a model folder and load the vision network alone; arguments and errors of `load_engine`."""
+    folder = model_folder(model)
+    verify_weights(folder)
+    return _load_segmenter(folder, device)
+
+
 @contextmanager
 def device_failures() -> Iterator[None]:
     """Tell memory that is used up, and a device that fails, from bugs.
@@ -119,12 +126,16 @@ def phi_agrees(phi_D: np.ndarray, structure: str) -> bool:
 
 
 def _load(folder: Path, device: str) -> Models:
+    from vp_engine.agent.planner import Agent
+
+    return Models(Agent.from_pretrained(folder / "agent"), _load_segmenter(folder, device), phi_agrees)
+
+
+def _load_segmenter(folder: Path, device: str) -> Segmenter:
     import torch
 
-    from vp_engine.agent.planner import Agent
     from vp_engine.vision.segmenter import NetworkSegmenter
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    segmenter = NetworkSegmenter.from_pretrained(folder / "vision", device=device)
-    return Models(Agent.from_pretrained(folder / "agent"), segmenter, phi_agrees)
+    return NetworkSegmenter.from_pretrained(folder / "vision", device=device)

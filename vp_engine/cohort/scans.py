@@ -52,7 +52,9 @@ class Segmenter(Protocol):
         """Where it runs, such as ``cpu``."""
         ...
 
-    def regions(self, volume: Volume, unions: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, Region]]:
+    def regions(
+        self, volume: Volume, unions: Mapping[str, Sequence[str]], *, others: Sequence[Volume] = ()
+    ) -> Iterable[tuple[str, Region]]:
         """Delineate unions of parts on one scan with one pass of the network.
 
         Parameters
@@ -61,6 +63,8 @@ class Segmenter(Protocol):
             Any axis order.
         unions : mapping of str to sequence of str
             Name of each union and its parts, some of `known`.
+        others : sequence of Volume, optional
+            More images of the same head in the same world, read together with it.
 
         Yields
         ------
@@ -184,7 +188,9 @@ class Scans:
         return bool(parts) and set(parts) <= set(self.segmenter.known)
 
 
-def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -> dict[str, Delineation]:
+def delineate(
+    volume: Volume, structures: Sequence[str], segmenter: Segmenter, *, others: Sequence[Volume] = ()
+) -> dict[str, Delineation]:
     """Delineate parts and unions of parts on one image with one pass of the network.
 
     Parameters
@@ -193,11 +199,15 @@ def delineate(volume: Volume, structures: Sequence[str], segmenter: Segmenter) -
     structures : sequence of str
         Canonical names.
     segmenter : Segmenter
+    others : sequence of Volume, optional
+        More images of the same head in the same world, read together with it.
     """
     unions = {name: STRUCTURES[name].parts for name in structures}
     if not unions:
         return {}
-    return {name: _delineation(region, volume.shape) for name, region in segmenter.regions(volume, unions)}
+    return {
+        name: _delineation(region, volume.shape) for name, region in segmenter.regions(volume, unions, others=others)
+    }
 
 
 def _delineation(region: Region, shape: tuple[int, ...]) -> Delineation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from vp_engine.cohort.naming import structure_named
 from vp_engine.cohort.packing import pack
 from vp_engine.cohort.publish import publish_bytes, publishing
 from vp_engine.cohort.scans import Delineation, Segmenter, delineate
-from vp_engine.errors import RequestRefused
+from vp_engine.errors import ConfigError, RequestRefused
 from vp_engine.volumes.geometry import voxel_volume_mm3
 from vp_engine.volumes.nifti import read_image, write_labels
 from vp_engine.volumes.volume import Volume
@@ -46,7 +47,9 @@ class Segmented:
     qc_score: float | None
 
 
-def segment_file(path: Path, structures: Sequence[str], output: Path, *, segmenter: Segmenter) -> list[Segmented]:
+def segment_file(
+    path: Path, structures: Sequence[str], output: Path, *, segmenter: Segmenter, others: Sequence[Path] = ()
+) -> list[Segmented]:
     """Delineate structures on one image file and write masks, a label table and volumes.
 
     Parameters
@@ -54,11 +57,14 @@ def segment_file(path: Path, structures: Sequence[str], output: Path, *, segment
     path : Path
         NIfTI image.
     structures : sequence of str
-        As typed: `left hippocampus`, `ventricles`.
+        As typed: `left hippocampus`, `ventricles`; every part the weights know when empty.
     output : Path
         Folder, made when absent. Gets `<name>_dseg.nii.gz`, `<name>_dseg.tsv`, `<name>_volumes.tsv`, and
         `<name>_label-<structure>_mask.nii.gz` for structures that overlap those of the dseg.
     segmenter : Segmenter
+    others : sequence of Path, optional
+        More images of the same head, in register with the first in world space, on any grid. They are read together
+        with it; masks are made of the first only.
 
     Returns
     -------
@@ -70,18 +76,24 @@ def segment_file(path: Path, structures: Sequence[str], output: Path, *, segment
     RequestRefused
         If a structure is unknown, or these weights do not delineate it.
     InputRefused
-        If the image cannot be used.
+        If an image cannot be used.
+    ConfigError
+        If one of `others` shows another place than the image.
     InfrastructureError
         If the disk or the device fails.
     """
-    if not structures:
-        raise RequestRefused("Expected at least one structure, got none.", code="unknown_structure")
-    names = list(dict.fromkeys(structure_named(text) for text in structures))
+    names = list(dict.fromkeys(structure_named(text) for text in structures)) or list(segmenter.known)
     for name in names:
         refuse_unknown(name, segmenter)
-    volume = read_image(path)
+    volume, companions = read_image(path), [read_image(other) for other in others]
+    for other, companion in zip(others, companions, strict=True):
+        if not _meet(volume, companion):
+            raise ConfigError(
+                f"expected images that are in register, but the fields of view of {path.name} and {other.name} have no "
+                f"place in common; register {other.name} to {path.name} first"
+            )
     with device_failures():
-        found = delineate(volume, names, segmenter)
+        found = delineate(volume, names, segmenter, others=companions)
     written = write_masks(output, stem(path), found, like=volume)
     table = {item.structure: item for item in written}
     return [table[name] for name in names]
@@ -140,6 +152,17 @@ def write_masks(output: Path, name: str, found: Mapping[str, Delineation], *, li
 def stem(path: Path) -> str:
     """Name of an image file without its endings."""
     return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _meet(first: Volume, second: Volume) -> bool:
+    """Whether the boxes around two fields of view, along the axes of the world, have a place in common."""
+    (low, high), (other_low, other_high) = _box_mm(first), _box_mm(second)
+    return bool((low < other_high).all() and (other_low < high).all())
+
+
+def _box_mm(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    corners = np.array([*product(*((-0.5, n - 0.5) for n in volume.shape))]) @ volume.affine[:3, :3].T
+    return corners.min(0) + volume.affine[:3, 3], corners.max(0) + volume.affine[:3, 3]
 
 
 def _write(path: Path, labels: np.ndarray, *, like: Volume) -> None:
