@@ -22,10 +22,10 @@ class ThresholdNetwork(VisionNetwork):
 
     def part_logits(self, x_NC: torch.Tensor) -> torch.Tensor:
         bright, side = x_NC.float().T
-        logits = torch.full((len(x_NC), len(self.phi) + 1), -20.0)
-        logits[:, 0] = (1 - bright).clamp(min=1e-6).log()
+        logits = torch.full((len(self.phi) + 1, len(x_NC)), -20.0)
+        logits[0] = (1 - bright).clamp(min=1e-6).log()
         for part, here in enumerate((side <= 0, side > 0), start=1):
-            logits[:, part] = torch.where(here, bright, 1e-6).clamp(min=1e-6).log()
+            logits[part] = torch.where(here, bright, 1e-6).clamp(min=1e-6).log()
         return logits
 
 

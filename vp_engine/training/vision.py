@@ -219,7 +219,7 @@ def validate(
         rng = np.random.default_rng([99, number])
         head = random_head(rng, [maps[number % len(maps)]], replace(ranges, streams=(1.0,)), device=device)
         features, target = _entered(network, head, device)[-1]
-        found = network.part_logits(voxel_rows(features)).argmax(1)
+        found = network.part_logits(voxel_rows(features)).argmax(0)
         row = []
         for label in range(1, len(ANATOMICAL_PARTS) + 1):
             truth, mask = target == label, found == label
@@ -283,6 +283,6 @@ def _loss(network: VisionNetwork, head: SyntheticHead, device: str, *, voxels: i
     for features, target in _entered(network, head, device):
         every = max(1, round(len(target) / voxels))
         chosen = torch.arange(int(target.sum()) % every, len(target), every, device=device)  # from where chance has it
-        results.append(segmentation_loss(network.part_logits(voxel_rows(features)[chosen]), target[chosen]))
+        results.append(segmentation_loss(network.part_logits(voxel_rows(features)[chosen]).T, target[chosen]))
     losses, dices = zip(*results, strict=True)
     return torch.stack(losses).mean(), torch.stack(dices).mean()

@@ -88,7 +88,7 @@ class FineLevel(nn.Module):
     def forward(self, image_XYZ: Tensor, trunk_1CXYZ: Tensor) -> Tensor:
         """Features (1, C_fine + C_trunk, X, Y, Z) on the grid of the image, from the trunk's of the same extent."""
         stem = self.stem(image_XYZ[None, None].contiguous(memory_format=torch.channels_last_3d))
-        known = _to_grid(trunk_1CXYZ, stem)
+        known = _to_grid(trunk_1CXYZ.contiguous(memory_format=torch.channels_last_3d), stem)
         return torch.cat([self.mix(torch.cat([stem, known], 1)), known], 1)
 
 
@@ -164,17 +164,17 @@ class VisionNetwork(nn.Module):
         """
         x_NC = voxel_rows(x_1CXYZ).float()
         with torch.autocast(x_NC.device.type, enabled=False):
-            log_partition = self.part_logits(x_NC).logsumexp(1)
+            log_partition = self.part_logits(x_NC).logsumexp(0)
             # One by one: a product over K rows may round differently for another K.
             weights = [self._weights(phi_P.float()[None], x_NC.shape[1])[0] for phi_P in phi_KP]
             rows = torch.stack([x_NC @ w[:-1] + w[-1] - log_partition for w in weights])
         return rows.view(-1, *x_1CXYZ.shape[2:])
 
     def part_logits(self, x_NC: Tensor) -> Tensor:
-        """Evidence for the background (first) and each part at N voxels, (N, K + 1), float32."""
+        """Evidence for the background (first) and each part at N voxels, (K + 1, N), float32."""
         with torch.autocast(x_NC.device.type, enabled=False):
             weights = self._weights(torch.cat([torch.zeros_like(self.phi[:1]), self.phi]), x_NC.shape[1])
-            return F.linear(x_NC.float(), weights[:, :-1], weights[:, -1])
+            return torch.addmm(weights[:, -1:], weights[:, :-1], x_NC.float().T)
 
     def _weights(self, phi_KP: Tensor, channels: int) -> Tensor:
         """Weights and bias (K, C + 1) of the heads for features of the trunk or, with more channels, of both levels."""

@@ -20,7 +20,7 @@ from vp_engine.volumes.volume import Volume
 _NEGLIGIBLE = 0.01
 _HEAD_LEVEL = 0.04
 _EVEN = 16
-_ROWS = 2**18
+_ROWS = 2**14  # few enough to stay in the cache of a processor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Region:
     start : tuple of int
         First voxel of the box in the scan's own grid and axis order.
     probability : numpy.ndarray of float32, shape of the box
-        Below 0.01 everywhere outside the box.
+        Outside the box no part reaches 0.01.
     inside : numpy.ndarray of bool, shape of the box
         Where the structure is more probable than the background and than any part outside it. Two parts are
         never inside at one voxel, whatever else is asked for.
@@ -121,14 +121,18 @@ class NetworkSegmenter:
         """
         encoded = self._encode(volume, others)
         p_KXYZ = encoded.probabilities
+        boxes = _boxes(p_KXYZ)
         for name, union in unions.items():
             members = {1 + self.known.index(part) for part in union}
-            p_XYZ = p_KXYZ[sorted(members)].sum(0, dtype=torch.float32).clamp(max=1)
-            box = _box(p_XYZ)
-            where = tuple(slice(*ends) for ends in box)
-            rivals = [k for k in range(len(p_KXYZ)) if k not in members]
-            rival_XYZ = p_KXYZ[(slice(None), *where)][rivals].amax(0).float()
-            yield name, _on_scan(p_XYZ[where], rival_XYZ, [low for low, _ in box], encoded)
+            box = [(min(ends[:, 0]), max(ends[:, 1])) for ends in boxes[sorted(members)].swapaxes(0, 1)]
+            here = p_KXYZ[(slice(None), *(slice(*ends) for ends in box))]
+            p_XYZ, rival_XYZ = (torch.zeros(here.shape[1:]) for _ in range(2))
+            for k, other_XYZ in enumerate(here):
+                if k in members:
+                    p_XYZ += other_XYZ
+                else:
+                    torch.maximum(rival_XYZ, other_XYZ, out=rival_XYZ)
+            yield name, _on_scan(p_XYZ.clamp_(max=1), rival_XYZ, [low for low, _ in box], encoded)
 
     @torch.inference_mode()
     def _encode(self, volume: Volume, others: Sequence[Volume]) -> EncodedScan:
@@ -176,10 +180,11 @@ class NetworkSegmenter:
     def _probabilities(self, features_1CXYZ: Tensor) -> Tensor:
         """Background and every part, (1 + K, X, Y, Z), float16, on the CPU."""
         rows = voxel_rows(features_1CXYZ)
-        found = [
-            self._network.part_logits(some_NC).softmax(1).half().T.contiguous().cpu() for some_NC in rows.split(_ROWS)
-        ]
-        return torch.cat(found, 1).view(-1, *features_1CXYZ.shape[2:])
+        p_KN = torch.empty(1 + len(self.known), len(rows), dtype=torch.float16)
+        for first in range(0, len(rows), _ROWS):
+            some = slice(first, first + _ROWS)
+            p_KN[:, some] = self._network.part_logits(rows[some]).softmax(0)
+        return p_KN.view(-1, *features_1CXYZ.shape[2:])
 
 
 def _shape(image_XYZ: Tensor) -> tuple[int, int, int]:
@@ -232,13 +237,15 @@ def _cut(image_XYZ: Tensor, box: Sequence[tuple[int, int]]) -> tuple[Tensor, lis
     return torch.nn.functional.pad(image_XYZ[inside], flat), [start for start, _ in box]
 
 
-def _box(p_XYZ: Tensor) -> list[tuple[int, int]]:
-    """First and last + 1 voxel along each axis of what is not negligible, grown by one voxel within the grid."""
-    box = []
-    for axis, n in enumerate(p_XYZ.shape):
-        used = torch.nonzero(p_XYZ.amax([a for a in range(3) if a != axis]) > _NEGLIGIBLE).flatten()
-        box.append((max(0, int(used[0]) - 1), min(n, int(used[-1]) + 2)) if len(used) else (0, 1))
-    return box
+def _boxes(p_KXYZ: Tensor) -> np.ndarray:
+    """First and last + 1 voxel along each axis of where each part is not negligible, with one voxel more; (K, 3, 2)."""
+    seen_KXY, seen_KYZ = p_KXYZ.amax(3) > _NEGLIGIBLE, p_KXYZ.amax(1) > _NEGLIGIBLE
+    boxes = np.empty((len(p_KXYZ), 3, 2), int)
+    for axis, seen in enumerate((seen_KXY.any(2), seen_KXY.any(1), seen_KYZ.any(1))):
+        for k, row in enumerate(seen.numpy()):
+            used = np.flatnonzero(row)
+            boxes[k, axis] = (max(0, used[0] - 1), min(len(row), used[-1] + 2)) if used.size else (0, 1)
+    return boxes
 
 
 def _on_scan(p_XYZ: Tensor, rival_XYZ: Tensor, low: Sequence[int], encoded: EncodedScan) -> Region:
