@@ -97,6 +97,15 @@ def test_volume_and_place_survive_resolution(ball: LabelMap, settings: dict[str,
     assert middle_mm(head, LEFT_CLASS, RIGHT_CLASS).tolist() == pytest.approx([0, 0, 0], abs=2.1)
 
 
+def test_a_thick_slice_is_named_after_its_middle(ball: LabelMap) -> None:
+    rng = np.random.default_rng(0)
+    drawn, scan = draw_head(rng, PLAIN), draw_scan(rng, PLAIN)
+    grid = replace(scan.resolution, shape=(48, 48, 30), spacing_mm=(3.0, 3.0, 5.0), slice_axis=2, slice_mm=6.0)
+    head = synthesise(ball, drawn, [replace(scan, resolution=grid)])
+    assert grid.samples > 1
+    assert float(middle_mm(head, LEFT_CLASS, RIGHT_CLASS)[2]) == pytest.approx(0, abs=0.6)
+
+
 def test_a_crop_is_part_of_the_whole(ball: LabelMap) -> None:
     """The same head on a grid that covers a part of it: same anatomy at the same world coordinates."""
     rng = np.random.default_rng(4)
@@ -164,14 +173,14 @@ def test_number_of_streams_follows_the_shares() -> None:
 
 def test_stripped_head_has_nothing_outside_and_no_fluid_that_cannot_be_seen(ball: LabelMap) -> None:
     fluid = 1 + PARTS.index("csf")
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        drawn = draw_head(rng, replace(PLAIN, skull_strip=1.0))
-        assert drawn.strip is not None
-        head = synthesise(ball, drawn, [draw_scan(rng, PLAIN)])
+    rng = np.random.default_rng(0)
+    drawn, scan = draw_head(rng, replace(PLAIN, skull_strip=1.0)), draw_scan(rng, PLAIN)
+    assert drawn.strip is not None
+    for strip in (SkullStrip(True, 0), SkullStrip(True, -1), SkullStrip(False, 0), SkullStrip(False, 1)):
+        head = synthesise(ball, replace(drawn, strip=strip), [scan])
         image, target = head.images[0], head.targets[0]
-        assert drawn.strip.margin_vox > 0 or float(image[target == 0].max()) == float(image.min())
-        assert bool((target == fluid).any()) == (drawn.strip.keep_csf or drawn.strip.margin_vox > 0)
+        assert strip.margin_vox > 0 or float(image[target == 0].max()) == float(image.min())
+        assert bool((target == fluid).any()) == (strip.keep_csf or strip.margin_vox > 0)
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(-1, 2**3), (0, 4**3), (1, 6**3)])

@@ -22,7 +22,7 @@ class Ghosting:
 def draw_ghosting(rng: np.random.Generator) -> Ghosting:
     """Draw axis, distance, strength and phase of the copies."""
     return Ghosting(
-        int(rng.integers(3)), int(rng.integers(2, 9)), float(rng.uniform(0.03, 0.15)), float(rng.uniform(0, 2 * np.pi))
+        int(rng.integers(3)), int(rng.integers(2, 9)), float(rng.uniform(0.05, 0.25)), float(rng.uniform(0, 2 * np.pi))
     )
 
 

@@ -113,5 +113,5 @@ def apply_lesions(lesions: Lesions, labels_XYZ: Tensor, start_vox: np.ndarray, b
     pasted = labels_XYZ.clone()
     part = pasted[box]
     for lesion, white in zip(_LESION, _WHITE_MATTER, strict=True):
-        part[mask & (part == white)] = lesion
+        part.masked_fill_(mask & (part == white), lesion)
     return pasted

@@ -25,12 +25,16 @@ class SynthesisRanges:
     centre_jitter_mm : tuple of 3 float
         How far the middle of the field of view may lie from the brain's, per axis: large for crops that move
         over the brain.
+    thick_slices, low_resolution : float
+        Slices of `thickness_mm`; or all axes blurred to `low_resolution_mm`, as of a coarse scan on a fine grid.
     deface, motion, ghosting, kspace : float
         Of heads that are not stripped; of images other than CT.
     streams : tuple of float
         Probability of one, two, ... images of a head.
     same_grid, corrupt_stream : float
         Of heads with more than one image: all on one grid; one of them noise or blank.
+    misalignment : tuple of (float, float)
+        Largest rotation in degrees about, and shift in mm along, each axis of images on different grids.
     """
 
     deformation: DeformationRanges = field(default_factory=DeformationRanges)
@@ -44,6 +48,7 @@ class SynthesisRanges:
     thick_slices: float = 0.35
     thickness_mm: tuple[float, float] = (1.0, 6.0)
     low_resolution: float = 0.1
+    low_resolution_mm: tuple[float, float] = (2.0, 5.0)
     prior_contrast: float = 0.6
     ct: float = 0.03
     skull_strip: float = 0.5

@@ -81,17 +81,19 @@ def draw_resolution(
     field_of_view_mm = smallest + rng.random() * (largest - smallest)
     in_plane = float(rng.uniform(*ranges.spacing_mm))
     slice_axis = int(rng.integers(3))
-    blur = rng.uniform(0.7, 1.3) * (rng.uniform(1.5, 3) if rng.random() < ranges.low_resolution else 1)
+    sharp_mm = in_plane * float(rng.uniform(0.7, 1.3))
+    if rng.random() < ranges.low_resolution:
+        sharp_mm = max(sharp_mm, float(rng.uniform(*ranges.low_resolution_mm)))
     spacing = [in_plane] * 3
     shape = [max(1, round(v / in_plane / 16)) * 16 for v in field_of_view_mm]
-    slice_mm = in_plane * blur
+    slice_mm = sharp_mm
     if rng.random() < ranges.thick_slices:
         slice_mm = float(rng.uniform(*ranges.thickness_mm))
-        spacing[slice_axis] = max(in_plane, slice_mm * float(rng.uniform(0.8, 1.5)))
+        spacing[slice_axis] = max(in_plane, slice_mm * float(rng.uniform(0.8, 1.3)))
         shape[slice_axis] = max(1, round(field_of_view_mm[slice_axis] / spacing[slice_axis]))
     return Resolution(
         (shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), centre_mm,
-        in_plane * blur, slice_mm, slice_axis, float(rng.uniform(0, 0.25)),
+        sharp_mm, slice_mm, slice_axis, float(rng.uniform(0, 0.25)),
     )  # fmt: skip
 
 
@@ -106,7 +108,9 @@ def apply_resolution(resolution: Resolution, fine_XYZ: Tensor, unit_XYZ3: Tensor
     unit_XYZ3 : torch.Tensor
         Positions of the `samples` points of each voxel, -1 to 1 from face to face of the image, axes reversed.
     """
-    coarse = F.avg_pool3d(fine_XYZ[None, None], resolution.block_mm)
+    coarse = fine_XYZ[None, None]
+    if resolution.block_mm > 1:
+        coarse = F.avg_pool3d(coarse, resolution.block_mm)
     image = F.grid_sample(coarse, unit_XYZ3[None], align_corners=False)[0, 0]
     axis = resolution.slice_axis
     averaged: Tensor = image.unflatten(axis, (-1, resolution.samples)).mean(axis + 1)
@@ -114,7 +118,7 @@ def apply_resolution(resolution: Resolution, fine_XYZ: Tensor, unit_XYZ3: Tensor
 
 
 def apply_smoothing(resolution: Resolution, image_XYZ: Tensor) -> Tensor:
-    """Mix each voxel with its neighbours along the axes in plane; the edges mix with themselves."""
+    """Mix each voxel with its neighbours, but not across thick slices; the edges mix with themselves."""
     share = resolution.smoothing
     for axis in range(3):
         if axis == resolution.slice_axis and resolution.slice_mm > 1.5 * resolution.in_plane_mm:
