@@ -83,7 +83,8 @@ def test_muon_moves_the_convolutions_and_adamw_the_rest() -> None:
     torch.manual_seed(0)
     network = VisionNetwork(VisionConfig(PARTS, channels=(8, 8), fine_channels=0))
     before = copy.deepcopy(network.state_dict())
-    optimizer = MuonAdamW(network, learning_rate=1e-2, weight_decay=0.0, matrix_factor=2.0)
+    convolutions = [p for p in network.parameters() if p.ndim == 5 and p.shape[1] > 1]
+    optimizer = MuonAdamW(network, convolutions, learning_rate=1e-2, weight_decay=0.0, matrix_factor=2.0)
     features = network.trunk([torch.rand(16, 16, 16)], [torch.eye(4, dtype=torch.float64)])[0]
     network.part_logits(voxel_rows(features)).square().mean().backward()
     optimizer.step()

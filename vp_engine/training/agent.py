@@ -25,6 +25,7 @@ from vp_engine.agent.tokenizer import load_tokenizer, terminal_ids, train_tokeni
 from vp_engine.errors import ConfigError
 from vp_engine.training.agent_batches import IGNORED, Batch, Encoder, training_batches
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
+from vp_engine.training.optimizers import MuonAdamW
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -39,8 +40,8 @@ class AgentRecipe:
         Optimiser steps.
     tokens_per_batch : int
         Size of a batch, padding included.
-    learning_rate, warmup, weight_decay : float, int, float
-        AdamW with linear warm-up and cosine decay to a tenth.
+    learning_rate, matrix_factor, warmup, weight_decay : float, float, int, float
+        Of `MuonAdamW`, with linear warm-up and cosine decay to a tenth.
     phi_weight : float
         Of the φ loss beside the cross-entropy of program tokens.
     average_decay : float
@@ -58,6 +59,7 @@ class AgentRecipe:
     steps: int = 3700
     tokens_per_batch: int = 3072
     learning_rate: float = 1.5e-3
+    matrix_factor: float = 3.0
     warmup: int = 100
     weight_decay: float = 0.05
     phi_weight: float = 0.3
@@ -136,24 +138,28 @@ def train_agent(
     )
     model = LanguageModel(config)
     name_terminals(model, tokenizer)
-    optimizer = _optimizer(model, chosen)
+    optimizer = MuonAdamW(
+        model,
+        [weight for weight in model.llama.model.layers.parameters() if weight.ndim == 2],
+        learning_rate=chosen.learning_rate,
+        matrix_factor=chosen.matrix_factor,
+        weight_decay=chosen.weight_decay,
+    )
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
     done = 0
     if (out / CHECKPOINT_FILE).exists():
-        load_checkpoint(out / CHECKPOINT_FILE, model, average, [optimizer])
-        done = int(next(iter(optimizer.state.values()))["step"])
+        load_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer.optimizers)
+        done = int(average.n_averaged)
     held_out = [b for split in ("val", "test") for b in _held_out(Encoder(tokenizer), split, seed)]
     batches = training_batches(Encoder(tokenizer), seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
     started, seen = time.monotonic(), 0
     recent: list[tuple[float, float, float]] = []
     model.train()
     for step in range(done, chosen.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, chosen)
+        optimizer.schedule(learning_rate(step, chosen))
         batch = next(batches)
         losses = batch_losses(model, batch)
-        optimizer.zero_grad(set_to_none=True)
         (losses.cross_entropy + chosen.phi_weight * losses.phi).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -164,7 +170,7 @@ def train_agent(
             rate = seen / (time.monotonic() - started)
             report(_line(step + 1, np.mean(recent, axis=0), validate(averaged, held_out), rate))
             recent.clear()
-            save_checkpoint(out / CHECKPOINT_FILE, model, average, [optimizer])
+            save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer.optimizers)
             save_model(averaged, out)
     return out
 
@@ -190,11 +196,11 @@ _NAMED = 0.85
 
 
 def learning_rate(step: int, recipe: AgentRecipe) -> float:
-    """Linear warm-up, then a cosine down to a tenth."""
+    """Share of the highest learning rate: linear warm-up, then a cosine down to a tenth."""
     if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
+        return (step + 1) / recipe.warmup
     progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.learning_rate * (0.55 + 0.45 * math.cos(math.pi * min(1.0, progress)))
+    return 0.55 + 0.45 * math.cos(math.pi * min(1.0, progress))
 
 
 def batch_losses(model: LanguageModel, batch: Batch) -> Losses:
@@ -244,13 +250,6 @@ def _held_out(encoder: Encoder, split: Split, seed: int) -> list[tuple[Split, Ba
     rng = seeded(seed, split)
     encoded = sorted((encoder.encode(draw_example(split, rng)) for _ in range(256)), key=lambda one: len(one.ids))
     return [(split, encoder.batch(encoded[start : start + 32])) for start in range(0, len(encoded), 32)]
-
-
-def _optimizer(model: LanguageModel, recipe: AgentRecipe) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
 
 
 def _line(step: int, recent: np.ndarray, right: Mapping[str, float], rate: float) -> str:

@@ -1,38 +1,51 @@
-"""Optimizers of the vision network: Muon for the convolutions, AdamW for the rest."""
+"""The optimizer of both networks: Muon for the weights of hidden layers, AdamW for the rest."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
 class MuonAdamW:
-    """torch's Muon on the weights of the convolutions, each as a matrix, and its AdamW on all other parameters.
+    """torch's Muon on some weights of a network, each as a matrix, and its AdamW on all other parameters.
 
-    Muon takes matrices only. A 3-D convolution's weights in `channels_last_3d` are one without being moved: the
+    Muon takes matrices only. The weights of a 3-D convolution in `channels_last_3d` are one without being moved: the
     matrix shares their memory, so that what Muon writes is what the network reads.
 
     Parameters
     ----------
     network : torch.nn.Module
         On the device where it is trained.
+    hidden : sequence of torch.nn.Parameter
+        Weights of hidden layers, (O, I) or (O, I, X, Y, Z).
     learning_rate : float
         Of both; Muon's steps are scaled to the size of AdamW's.
     matrix_factor : float
         Learning rate of the matrices in units of the others'.
+    weight_decay : float
+        Of both.
 
     References
     ----------
     Jordan et al. 2024, *Muon*; Liu et al. 2025, *Muon is scalable for LLM training* (step size, weight decay).
     """
 
-    def __init__(self, network: nn.Module, *, learning_rate: float, weight_decay: float, matrix_factor: float) -> None:
-        self._convolutions = [p for p in network.parameters() if p.ndim == 5 and p.shape[1] > 1]
-        self._matrices = [nn.Parameter(_matrix(weight.detach())) for weight in self._convolutions]
-        ours = {id(p) for p in self._convolutions}
+    def __init__(
+        self,
+        network: nn.Module,
+        hidden: Sequence[nn.Parameter],
+        *,
+        learning_rate: float,
+        matrix_factor: float,
+        weight_decay: float,
+    ) -> None:
+        self._hidden = list(hidden)
+        self._matrices = [nn.Parameter(_matrix(weight.detach())) for weight in self._hidden]
+        ours = {id(weight) for weight in self._hidden}
         others = [p for p in network.parameters() if id(p) not in ours]
-        self._learning_rate = learning_rate
-        self._factors = (matrix_factor, 1.0)
+        self._rates = (learning_rate * matrix_factor, learning_rate)
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
             torch.optim.Muon(self._matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, weight_decay=weight_decay),
@@ -42,13 +55,13 @@ class MuonAdamW:
 
     def schedule(self, share: float) -> None:
         """Set the learning rates to a share of their highest."""
-        for optimizer, factor in zip(self.optimizers, self._factors, strict=True):
+        for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = share * factor * self._learning_rate
+                group["lr"] = share * rate
 
     def step(self) -> None:
         """One step along the gradients, which are cleared."""
-        for matrix, weight in zip(self._matrices, self._convolutions, strict=True):
+        for matrix, weight in zip(self._matrices, self._hidden, strict=True):
             matrix.grad = None if weight.grad is None else _matrix(weight.grad)
             weight.grad = None
         for optimizer in self.optimizers:
@@ -56,6 +69,6 @@ class MuonAdamW:
             optimizer.zero_grad(set_to_none=True)
 
 
-def _matrix(weight_OIXYZ: Tensor) -> Tensor:
-    """One row per output channel; a view where the weight is in `channels_last_3d`."""
-    return weight_OIXYZ.permute(0, 2, 3, 4, 1).flatten(1)
+def _matrix(weight: Tensor) -> Tensor:
+    """One row per output channel; a view of a matrix, and of a convolution in `channels_last_3d`."""
+    return weight.movedim(1, -1).flatten(1)

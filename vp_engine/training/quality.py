@@ -28,8 +28,8 @@ class QualityRecipe:
     ----------
     images, structures_per_image : int
     slope_penalty, offset_penalty : float
-        Weight of half the squared distance of the slopes from those of the uncalibrated score, and of the offsets
-        from 0, in units of one mask.
+        Weight of half the squared distance of intercept and slopes from those of the uncalibrated score, and of the
+        offsets from 0, in units of one mask.
     seed : int
     """
 
@@ -145,7 +145,7 @@ def fit(masks: Sequence[JudgedMask], *, recipe: QualityRecipe) -> tuple[float, t
             row[1 + len(FEATURES) + kinds.index(without_side(part))] += 1 / len(mask.parts)
     prior = np.zeros(rows.shape[1])
     prior[1] = 1.0  # the score without calibration: the logit of the expected Dice
-    penalty = np.array([0.0, *[recipe.slope_penalty] * len(FEATURES), *[recipe.offset_penalty] * len(kinds)])
+    penalty = np.array([recipe.slope_penalty] * (1 + len(FEATURES)) + [recipe.offset_penalty] * len(kinds))
     found = _logistic(rows, np.array([mask.dice for mask in masks]), prior=prior, penalty=penalty)
     numbers = [round(float(x), 4) for x in found]
     return (

@@ -150,6 +150,7 @@ def train_vision(
     averaged = cast("VisionNetwork", average.module)
     optimizer = MuonAdamW(
         network,
+        [p for p in network.parameters() if p.ndim == 5 and p.shape[1] > 1],
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         matrix_factor=recipe.matrix_factor,
