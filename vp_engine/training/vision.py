@@ -67,7 +67,7 @@ class VisionRecipe:
     learning_rate: float = 1.2e-3
     matrix_factor: float = 4.0
     warmup_steps: int = 50
-    decay_steps: int = 1100
+    decay_steps: int = 900
     weight_decay: float = 0.05
     average_decay: float = 0.995
     loss_voxels: int = 150_000
@@ -93,7 +93,7 @@ class VisionRecipe:
 
 
 _COARSE = SynthesisRanges(spacing_mm=(2.3, 3.6))
-_WHOLE = SynthesisRanges(spacing_mm=(1.5, 2.6))
+_WHOLE = SynthesisRanges(spacing_mm=(1.5, 2.6), field_of_view_mm=((120.0, 150.0, 120.0), (170.0, 205.0, 185.0)))
 _CROP = SynthesisRanges(
     spacing_mm=(0.8, 1.3),
     field_of_view_mm=((80.0, 80.0, 80.0), (112.0, 112.0, 112.0)),
@@ -101,7 +101,7 @@ _CROP = SynthesisRanges(
 )
 
 RECIPES: dict[str, VisionRecipe] = {
-    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(1200, (_WHOLE,)), Stage(900, (_CROP, _CROP, _WHOLE)))),
+    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(850, (_WHOLE,)), Stage(950, (_CROP, _CROP, _WHOLE)))),
     "gpu-1mm": VisionRecipe(
         (Stage(4000, (_COARSE,)), Stage(8000, (_WHOLE,)), Stage(12000, (_CROP, _CROP, _WHOLE))),
         decay_steps=10_000,
