@@ -29,7 +29,6 @@ LARGE = (
 
 _WHOLE = SynthesisRanges(
     deformation=DeformationRanges(shift_mm=4.0),
-    field_of_view_mm=((176.0, 224.0, 176.0), (176.0, 224.0, 176.0)),
     cropped_field_of_view=0.0,
     spacing_mm=(1.0, 1.0),
     thick_slices=0.0,
@@ -53,21 +52,6 @@ class WholeHead:
 
     scans: list[Volume]
     truth: NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Volume of one structure on one scan.
-
-    Attributes
-    ----------
-    volume_mm3 : float
-    cut : bool
-        The structure reaches the edge of the field of view, so that part of it may be missing.
-    """
-
-    volume_mm3: float
-    cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +84,12 @@ class Geometry:
 
 
 def whole_heads(
-    maps: Sequence[LabelMap], *, per_map: int, prior_contrasts: Sequence[float], seed: int = 0
+    maps: Sequence[LabelMap],
+    *,
+    per_map: int,
+    prior_contrasts: Sequence[float],
+    seed: int = 0,
+    field_of_view_mm: tuple[float, float, float] = (176.0, 224.0, 176.0),
 ) -> Iterator[WholeHead]:
     """Heads of 1 mm isotropic voxels with the whole brain in the field of view, else as varied as in training.
 
@@ -113,11 +102,14 @@ def whole_heads(
     prior_contrasts : sequence of float
         For each image of a head the probability that it resembles a known sequence; 0 for fully random contrast.
     seed : int
+    field_of_view_mm : tuple of 3 float
+        Around the middle of the brain.
     """
+    ranges = replace(_WHOLE, field_of_view_mm=(field_of_view_mm, field_of_view_mm))
     for number in range(per_map * len(maps)):
         rng = np.random.default_rng([seed, number])
-        head = draw_head(rng, _WHOLE)
-        drawn = [draw_scan(rng, replace(_WHOLE, prior_contrast=prior)) for prior in prior_contrasts]
+        head = draw_head(rng, ranges)
+        drawn = [draw_scan(rng, replace(ranges, prior_contrast=prior)) for prior in prior_contrasts]
         scans = [replace(scan, resolution=drawn[0].resolution) for scan in drawn]
         made = synthesise(maps[number % len(maps)], head, scans)
         volumes = [Volume(x.numpy(), a.numpy()) for x, a in zip(made.images, made.affines, strict=True)]
@@ -154,28 +146,41 @@ def mean_dice(labels: Labels, truth: Labels) -> float:
     return float(np.nanmean(list(part_dice(labels, truth).values())))
 
 
-def measured_volumes(
-    segmenter: NetworkSegmenter, volume: Volume, structures: Sequence[str] = LARGE
-) -> dict[str, Measured]:
-    """Volumes of structures on one scan, as the product delineates them."""
+def volumes_mm3(
+    segmenter: NetworkSegmenter,
+    volume: Volume,
+    structures: Sequence[str] = LARGE,
+    *,
+    counted: NDArray[np.bool_] | None = None,
+) -> dict[str, float]:
+    """Volumes of structures on one scan, as the product delineates them; with `counted`, of their part inside it."""
     found = {}
     for name, region in segmenter.regions(volume, {name: STRUCTURES[name].parts for name in structures}):
-        cut = any(
-            (first == 0 and region.inside.take(0, axis).any())
-            or (first + size == n and region.inside.take(-1, axis).any())
-            for axis, (first, size, n) in enumerate(zip(region.start, region.inside.shape, volume.shape, strict=True))
-        )
-        found[name] = Measured(np.count_nonzero(region.inside) * voxel_volume_mm3(volume.affine), cut)
+        inside = region.inside
+        if counted is not None:
+            where = tuple(slice(a, a + n) for a, n in zip(region.start, inside.shape, strict=True))
+            inside = inside & counted[where]
+        found[name] = float(np.count_nonzero(inside) * voxel_volume_mm3(volume.affine))
     return found
 
 
-def percent_differences(first: Mapping[str, Measured], second: Mapping[str, Measured]) -> dict[str, float]:
-    """By how much two volumes of each structure differ, in % of their mean; those that are cut in either left out."""
-    return {
-        name: 200 * abs(a.volume_mm3 - b.volume_mm3) / (a.volume_mm3 + b.volume_mm3)
-        for name, (a, b) in {name: (first[name], second[name]) for name in first}.items()
-        if not (a.cut or b.cut) and a.volume_mm3 + b.volume_mm3 > 0
-    }
+def seen_by(volume: Volume, other: Volume, to_other: ArrayLike) -> NDArray[np.bool_]:
+    """Voxels of a scan that lie in the field of view of another, (X, Y, Z).
+
+    Parameters
+    ----------
+    volume, other : Volume
+    to_other : array_like, shape (4, 4)
+        From the world of `volume` to the world of `other`, mm.
+    """
+    to_voxel = np.linalg.solve(other.affine, np.asarray(to_other, np.float64) @ volume.affine)
+    ones = np.ones(other.shape, np.uint8)
+    return resample(ones, np.eye(4), shape=volume.shape, target_affine=to_voxel, order=0).astype(bool)
+
+
+def percent_differences(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """By how much two volumes of each structure differ, in % of their mean; 0 where both are empty."""
+    return {name: 200 * abs(first[name] - second[name]) / max(first[name] + second[name], 1e-9) for name in first}
 
 
 def regridded(
