@@ -93,7 +93,7 @@ class VisionRecipe:
 
 
 _COARSE = SynthesisRanges(spacing_mm=(2.3, 3.6))
-_WHOLE = SynthesisRanges(spacing_mm=(1.5, 2.6), field_of_view_mm=((120.0, 150.0, 120.0), (170.0, 205.0, 185.0)))
+_WHOLE = SynthesisRanges(spacing_mm=(1.9, 2.7), field_of_view_mm=((120.0, 150.0, 120.0), (170.0, 205.0, 185.0)))
 _CROP = SynthesisRanges(
     spacing_mm=(0.8, 1.3),
     field_of_view_mm=((80.0, 80.0, 80.0), (112.0, 112.0, 112.0)),
