@@ -32,6 +32,10 @@ class Box:
     def inside(self) -> np.ndarray:
         return self.probability > 0.5
 
+    @property
+    def qc_score(self) -> float | None:
+        return float(self.probability[self.inside].mean()) if self.inside.any() else None
+
 
 class IntensitySegmenter:
     """Delineates part number n where the image says n."""

@@ -75,7 +75,7 @@ def test_all_announced_structures_in_one_call(scan: Path) -> None:
     assert segmenter.calls == [("hippocampus", "left_hippocampus")]
     assert (int(left.data.sum()), int(both.data.sum())) == (8, 16)
     assert not (left.data & ~both.data).any()
-    assert left.qc_score == pytest.approx(0.93, abs=0.04)
+    assert left.qc_score == pytest.approx(0.88, abs=0.03)
     assert set(world.delineated) == {(scan.name, "hippocampus"), (scan.name, "left_hippocampus")}
 
 

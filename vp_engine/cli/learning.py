@@ -17,21 +17,31 @@ class Trainable(enum.StrEnum):
 
     AGENT = "agent"
     VISION = "vision"
+    QUALITY = "quality"
 
 
 def train(
-    what: Annotated[Trainable, typer.Argument(help="The language model or the vision network.")],
+    what: Annotated[
+        Trainable, typer.Argument(help="The language model, the vision network, or the qc_score of its masks.")
+    ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe: one recipe is one full run.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights; a run in it is resumed.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for the weights; a run in it is resumed. quality: the folder that has them."
+        ),
+    ],
     maps: Annotated[
-        Path | None, typer.Option(help="vision: archive of label maps that images are synthesised from (.npz).")
+        Path | None,
+        typer.Option(help="vision, quality: archive of label maps that images are synthesised from (.npz)."),
     ] = None,
     lesions: Annotated[
-        Path | None, typer.Option(help="vision: archive of lesion masks in MNI space, pasted into some images (.npz).")
+        Path | None,
+        typer.Option(help="vision, quality: archive of lesion masks in MNI space, pasted into some images (.npz)."),
     ] = None,
-    device: Annotated[str, typer.Option(help="vision: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="vision, quality: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train a model from scratch."""
+    """Train a model from scratch, or fit the qc_score to a vision network."""
     if what is Trainable.AGENT:
         from vp_engine.training.agent import train_agent
 
@@ -39,11 +49,15 @@ def train(
         return
     if maps is None or not maps.is_file():
         raise ConfigError(f"--maps: expected an archive of label maps (.npz), got {maps or 'nothing'}")
-    from vp_engine.training.vision import RECIPES, train_vision
+    from vp_engine.training import quality, vision
 
-    if recipe not in RECIPES:
-        raise ConfigError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
-    print(train_vision(maps, out, recipe=RECIPES[recipe], device=device, lesions_path=lesions))
+    recipes = vision.RECIPES if what is Trainable.VISION else quality.RECIPES
+    if recipe not in recipes:
+        raise ConfigError(f"--recipe: expected one of {', '.join(recipes)}, got {recipe!r}")
+    if what is Trainable.VISION:
+        print(vision.train_vision(maps, out, recipe=vision.RECIPES[recipe], device=device, lesions_path=lesions))
+    else:
+        print(quality.train_quality(maps, out, recipe=quality.RECIPES[recipe], device=device, lesions_path=lesions))
 
 
 class Suite(enum.StrEnum):

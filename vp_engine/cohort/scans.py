@@ -29,13 +29,13 @@ class Region(Protocol):
         ...
 
     @property
-    def probability(self) -> np.ndarray:
-        """Float array of the shape of the box; negligible everywhere outside it."""
+    def inside(self) -> np.ndarray:
+        """Bool array of the shape of the box: the mask."""
         ...
 
     @property
-    def inside(self) -> np.ndarray:
-        """Bool array of the shape of the box: the mask."""
+    def qc_score(self) -> float | None:
+        """Expected Dice of the mask with the truth, 0 to 1; None when it is empty."""
         ...
 
 
@@ -87,7 +87,7 @@ class Delineation:
     box : bool array
         The mask inside its bounding box.
     qc_score : float or None
-        Expected soft Dice, 0 to 1; None when nothing was found.
+        Expected Dice with the truth, 0 to 1; None when nothing was found.
     """
 
     shape: tuple[int, ...]
@@ -211,15 +211,10 @@ def delineate(
 
 
 def _delineation(region: Region, shape: tuple[int, ...]) -> Delineation:
-    p_XYZ, m_XYZ = region.probability, region.inside
-    low, high = _bounding_box(m_XYZ)
-    box = m_XYZ[tuple(slice(first, last) for first, last in zip(low, high, strict=True))].copy()
+    low, high = _bounding_box(region.inside)
+    box = region.inside[tuple(slice(first, last) for first, last in zip(low, high, strict=True))].copy()
     start = tuple(first + offset for first, offset in zip(region.start, low, strict=True))
-    voxels = int(np.count_nonzero(box))
-    inside = float(p_XYZ[m_XYZ].sum(dtype=np.float64))
-    # the expected soft Dice of mask and truth, if the probabilities are right
-    qc_score = min(1.0, 2 * inside / (float(p_XYZ.sum(dtype=np.float64)) + voxels)) if voxels else None
-    return Delineation(shape, start, box, qc_score)
+    return Delineation(shape, start, box, region.qc_score)
 
 
 def _bounding_box(m_XYZ: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -36,7 +36,7 @@ class Segmented:
     voxels : int
     volume_mm3 : float
     qc_score : float or None
-        Confidence, 0 to 1; None when nothing was found.
+        Expected Dice with the truth, 0 to 1; None when nothing was found.
     """
 
     structure: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.network import VisionNetwork, entry_shape, voxel_rows
 from vp_engine.vision.pooling import block_mean, pooled_affine
+from vp_engine.vision.quality import QualityModel, load_quality
 from vp_engine.volumes.geometry import Orientation, from_canonical, to_canonical
 from vp_engine.volumes.intensity import rescale
 from vp_engine.volumes.volume import Volume
@@ -36,11 +37,15 @@ class Region:
     inside : numpy.ndarray of bool, shape of the box
         Where the structure is more probable than the background and than any part outside it. Two parts are
         never inside at one voxel, whatever else is asked for.
+    qc_score : float or None
+        Expected Dice of the mask with the truth, 0 to 1; None for an empty mask, and from a segmenter without a
+        quality model.
     """
 
     start: tuple[int, int, int]
     probability: np.ndarray
     inside: np.ndarray
+    qc_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,18 +86,22 @@ class NetworkSegmenter:
     Parameters
     ----------
     network : VisionNetwork
+    quality : QualityModel, optional
+        What masks of this network are scored with; weights that are still being trained have none.
     device : str
         Where it runs, such as ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, network: VisionNetwork, *, device: str = "cpu") -> None:
+    def __init__(self, network: VisionNetwork, quality: QualityModel | None = None, *, device: str = "cpu") -> None:
         self._network = network
+        self._quality = quality
         self.device = device
 
     @classmethod
     def from_pretrained(cls, folder: Path, *, device: str = "cpu") -> NetworkSegmenter:
-        """Load the weights of a model folder; raises WeightsError."""
-        return cls(from_pretrained(folder, device=device), device=device)
+        """Load the weights of a model folder and the quality model fitted to them; raises WeightsError."""
+        network = from_pretrained(folder, device=device)
+        return cls(network, load_quality(folder, parts=network.config.structures), device=device)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -132,7 +141,13 @@ class NetworkSegmenter:
                     p_XYZ += other_XYZ
                 else:
                     torch.maximum(rival_XYZ, other_XYZ, out=rival_XYZ)
-            yield name, _on_scan(p_XYZ.clamp_(max=1), rival_XYZ, [low for low, _ in box], encoded)
+            region = _on_scan(p_XYZ.clamp_(max=1), rival_XYZ, [low for low, _ in box], encoded)
+            if self._quality is not None:
+                qc_score = self._quality.qc_score(
+                    region.probability, region.inside, parts=union, spacing_mm=volume.spacing_mm
+                )
+                region = replace(region, qc_score=qc_score)
+            yield name, region
 
     @torch.inference_mode()
     def _encode(self, volume: Volume, others: Sequence[Volume]) -> EncodedScan:
