@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
+from itertools import chain
 
 import yaml
 
@@ -16,6 +17,9 @@ _NOT_COUNTED = frozenset({"brain", "cerebrum"})
 _SAME = {"lesion": "white_matter_lesion"}
 _KINDS = ("nouns", "plurals", "val", "test")
 _SHORTEST = 4
+_SPACES = str.maketrans("_-", "  ")
+# A word this long may have two wrong letters and still be known, a shorter one one.
+_TWICE_MISSPELT = 8
 _SHORT_BUT_CLEAR = frozenset({"icv", "tiv", "wmh", "csf"})
 
 
@@ -23,6 +27,7 @@ def left_out(prompt: str, code: str) -> tuple[str, ...]:
     """Structures that the prompt names and the code does not use, by base name, in order of their mention.
 
     A structure is named by one of the nouns of the language files or by its canonical name; the longest match counts.
+    A misspelt word that tells one structure from another ("wihte matter") is read as that word.
     Any side, and any program over all parts, covers it.
 
     Examples
@@ -37,9 +42,39 @@ def left_out(prompt: str, code: str) -> tuple[str, ...]:
 
 
 def _mentioned(prompt: str) -> Iterable[str]:
-    text = prompt.lower().replace("_", " ")
+    text = " ".join(re.sub(r"[a-z]+", _respelt, prompt.lower().translate(_SPACES)).split())
     names = _names()
-    return dict.fromkeys(names[found] for found in _pattern().findall(text) if names[found] not in _NOT_COUNTED)
+    found = (base for name in _pattern().findall(text) for base in names[name])
+    return dict.fromkeys(base for base in found if base not in _NOT_COUNTED)
+
+
+def _respelt(found: re.Match[str]) -> str:
+    word = found.group()
+    known = _spellings()
+    if len(word) < _SHORTEST or known.get(word) == word:
+        return word
+    return next((known[s] for s in _with_letters_missing(word) if s in known and known[s][0] == word[0]), word)
+
+
+def _with_letters_missing(word: str) -> list[str]:
+    """The word and what is left of it without one letter, of a long word without two; the longest first."""
+    levels = [[word]]
+    for _ in range(2 if len(word) >= _TWICE_MISSPELT else 1):
+        levels.append([w[:at] + w[at + 1 :] for w in levels[-1] for at in range(len(w))])
+    return list(dict.fromkeys(chain.from_iterable(levels)))
+
+
+@lru_cache(maxsize=1)
+def _spellings() -> dict[str, str]:
+    """Words of the longer names, whole and with letters missing → the word; what is an own name is not guessed."""
+    names = _names()
+    words = sorted({w for name in names if " " in name for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
+    spelt = {word: word for word in (*words, *names)}
+    for word in words:
+        if word not in names:
+            for spelling in _with_letters_missing(word):
+                spelt.setdefault(spelling, word)
+    return spelt
 
 
 def _base(name: str) -> str:
@@ -48,13 +83,14 @@ def _base(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _names() -> dict[str, str]:
-    """Every noun in lower case → base name of what it names."""
+def _names() -> dict[str, tuple[str, ...]]:
+    """Every noun in lower case → base names of what it names."""
     data = files("vp_engine.agent.language").joinpath("structures.yaml").read_bytes()
-    listed: dict[str, dict[str, list[str]]] = {}
-    for group in yaml.load(data, Loader=yaml.CSafeLoader).values():
-        listed |= group if "nouns" not in group else {}
-    names = {"ventricle": "ventricles"}  # which of them, other words must say
+    groups = yaml.load(data, Loader=yaml.CSafeLoader)
+    listed = groups["bilateral"] | groups["unsided"]
+    names: dict[str, tuple[str, ...]] = {"ventricle": ("ventricles",)}  # which of them, other words must say
+    for joint in groups["joint"]:
+        names |= {str(word): tuple(map(_base, joint["bases"])) for word in (*joint["nouns"], *joint["adjectives"])}
     for base, structure in STRUCTURES.items():
         if structure.side in SIDES:
             continue
@@ -62,8 +98,10 @@ def _names() -> dict[str, str]:
         nouns = [base.replace("_", " "), *structure.synonyms, *(w for kind in _KINDS for w in words.get(kind, ()))]
         for word in nouns:
             if len(word) >= _SHORTEST or word in _SHORT_BUT_CLEAR:
-                names.setdefault(word.lower(), _base(base))
-    return names
+                names.setdefault(word.lower(), (_base(base),))
+    # "entire cerebellum" must not take its first word from "entire cerebellum cortex"
+    named = {name.translate(_SPACES): bases for name, bases in names.items()}
+    return {name: bases for name, bases in named.items() if named.get(name.partition(" ")[2]) != bases}
 
 
 @lru_cache(maxsize=1)

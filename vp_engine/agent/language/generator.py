@@ -124,7 +124,7 @@ def _images(rng: Random) -> tuple[str, ...]:
 def _refused(words: Lexicon, rng: Random) -> tuple[str, tuple[tuple[str, ...], ...]]:
     reason, sentence = draw_refusal(words, rng)
     draw = rng.random()
-    if draw < 0.06 and reason not in ("ambiguous", "out_of_domain"):
+    if draw < 0.1 and reason not in ("ambiguous", "out_of_domain"):
         # one request that can be done does not make up for one that cannot
         other = rng.choice((draw_measure, draw_show))(words, rng)[1]
         parts = [sentence, other] if rng.random() < 0.5 else [other, sentence]
@@ -157,12 +157,12 @@ def _request(words: Lexicon, rng: Random, scope: str) -> tuple[str, tuple[tuple[
 
 def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
     draw = rng.random()
-    if draw < 0.05:
+    if draw < 0.09:
         return draw_list(words, rng)
-    if draw < 0.25:
+    if draw < 0.27:
         clause, text = draw_short(words, rng)
         return [clause], text
-    number = rng.choices((1, 2, 3), (88, 10, 2))[0]
+    number = rng.choices((1, 2, 3), (84, 13, 3))[0]
     drawn: list[Drawn] = []
     for _ in range(number):
         candidates = [rng.choices(_DRAWS, _DRAW_WEIGHTS)[0](words, rng) for _ in range(rng.choice((1, 1, 3)))]
@@ -231,6 +231,6 @@ def _framed(sentence: str, words: Lexicon, rng: Random) -> str:
             sentence = words.phrase("polite", rng) + sentence
         if rng.random() < 0.3:
             sentence += words.phrase("tail", rng)
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             sentence = words.phrase("context", rng) + sentence
     return sentence + rng.choice(("", "", "", ".", ".", "?", "?", "!", " ?", "..."))

@@ -38,6 +38,8 @@ class Lexicon:
         of the files that are not marked ``any``.
     names : mapping of str to Words
         Structures by base name; ``hemisphere`` and ``icv`` (names that say volume themselves) among them.
+    joint : mapping of tuple of str to Words
+        Phrases that name several structures in a row, by their base names.
     rules : mapping of str to templates
         Phrases by name.
     sentences : mapping of str to templates
@@ -48,6 +50,7 @@ class Lexicon:
 
     split: Split
     names: Mapping[str, Words]
+    joint: Mapping[tuple[str, ...], Words]
     rules: Mapping[str, tuple[Template, ...]]
     sentences: Mapping[str, tuple[Template, ...]]
     words: Mapping[str, tuple[str, ...]]
@@ -77,6 +80,7 @@ def lexicon(split: Split) -> Lexicon:
     return Lexicon(
         split=split,
         names=_names(structures, split),
+        joint=_joint(structures, split),
         rules=rules,
         sentences=sentences,
         words={name: _share(words, split) for name, words in refusals["words"].items()},
@@ -111,6 +115,12 @@ def _names(structures: Mapping[str, Any], split: Split) -> dict[str, Words]:
     if set(names) != expected or not set(BILATERAL_NAMES) <= set(names):
         raise ValueError(f"structures.yaml and anatomy.py differ in {sorted(set(names) ^ expected)}")
     return names
+
+
+def _joint(structures: Mapping[str, Any], split: Split) -> dict[tuple[str, ...], Words]:
+    # these phrases are made of the words of training
+    entries = structures["joint"] if split == "train" else ()
+    return {tuple(e["bases"]): Words(tuple(e["nouns"]), (), tuple(e["adjectives"])) for e in entries}
 
 
 def _words(entry: Mapping[str, list[str]], split: Split, synonyms: tuple[str, ...]) -> Words:

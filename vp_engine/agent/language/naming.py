@@ -11,6 +11,9 @@ from vp_engine.agent.language.lexicon import Lexicon
 from vp_engine.agent.language.meaning import structure_of
 from vp_engine.anatomy import BILATERAL_NAMES
 
+_JOINT_SHARE = 0.7
+_COMMAS = (", ", ", ", ", ", ", ", " and ", ",", "; ", "/", " ", " & ", " + ")
+
 Side = Literal["union", "left", "right", "both"]
 SIDED: tuple[str, ...] = (*BILATERAL_NAMES, "hemisphere")
 """Base names that take a side word."""
@@ -86,21 +89,25 @@ def name_structures(
         prefix, after = _side_words(piece, lexicon, rng, alone=len(pieces) == 1)
         many = plural if plural is not None else _is_plural(piece, prefix, rng)
         each = prefix and len(piece.bases) > 1 and piece.side in ("left", "right") and rng.random() < 0.25
-        words = [_noun(base, lexicon, rng, plural=many) for base in piece.bases]
+        joint = _joint_words(piece, lexicon, rng)
+        heads = (*piece.bases[:1], *piece.bases[len(piece.bases) - len(joint[2]) :]) if joint else piece.bases
+        words = [_noun(base, lexicon, rng, plural=many) for base in (joint[2] if joint else piece.bases)]
+        words = [joint[0], *words] if joint else words
         article = rng.random() < 0.55
         determiner = lexicon.phrase("determiner", rng)
         listed = [
             _with_prefix(prefix if index == 0 or each else "", word, base, determiner if article and index == 0 else "")
-            for index, (word, base) in enumerate(zip(words, piece.bases, strict=True))
+            for index, (word, base) in enumerate(zip(words, heads, strict=True))
         ]
         bare = [
             _with_prefix(prefix if index == 0 or each else "", word, base, "")
-            for index, (word, base) in enumerate(zip(words, piece.bases, strict=True))
+            for index, (word, base) in enumerate(zip(words, heads, strict=True))
         ]
-        shown = _joined(listed, lexicon, rng) + after
+        shown = enumerated(listed, lexicon, rng) + after
         nouns.append(shown)
-        bares.append(_joined(bare, lexicon, rng) + after)
-        spoken = [rng.choice(lexicon.names[base].adjectives) for base in piece.bases]
+        bares.append(enumerated(bare, lexicon, rng) + after)
+        spoken = [rng.choice(lexicon.names[base].adjectives) for base in (joint[2] if joint else piece.bases)]
+        spoken = [joint[1], *spoken] if joint else spoken
         if after and (not may_follow or len(pieces) > 1):
             prefix = _prefix(piece.side, lexicon, rng)
             after = ""
@@ -108,14 +115,23 @@ def name_structures(
             # "both hippocampal volumes" would be two numbers, "both hippocampi" are one structure
             prefix = ""
         sided = any(base in SIDED for base in piece.bases)
-        adjectives.append((prefix if sided or piece.side == "union" else "") + _joined(spoken, lexicon, rng))
+        adjectives.append((prefix if sided or piece.side == "union" else "") + enumerated(spoken, lexicon, rng))
         suffix += after if sided or piece.side == "union" else ""
     return Naming(
-        noun=_joined(nouns, lexicon, rng),
-        bare=_joined(bares, lexicon, rng),
-        adjective=_joined(adjectives, lexicon, rng),
+        noun=enumerated(nouns, lexicon, rng),
+        bare=enumerated(bares, lexicon, rng),
+        adjective=enumerated(adjectives, lexicon, rng),
         suffix=suffix,
     )
+
+
+def _joint_words(piece: Piece, lexicon: Lexicon, rng: Random) -> tuple[str, str, tuple[str, ...]] | None:
+    """Noun and adjective for the first structures together, and the structures that are left."""
+    for number in (3, 2):
+        words = lexicon.joint.get(piece.bases[:number]) if len(piece.bases) >= number else None
+        if words and rng.random() < _JOINT_SHARE:
+            return rng.choice(words.nouns), rng.choice(words.adjectives), piece.bases[number:]
+    return None
 
 
 def _prefix(side: Side, lexicon: Lexicon, rng: Random) -> str:
@@ -159,8 +175,11 @@ def _with_prefix(prefix: str, word: str, base: str, determiner: str) -> str:
     return ("" if determined else determiner) + prefix + word
 
 
-def _joined(words: Sequence[str], lexicon: Lexicon, rng: Random) -> str:
+def enumerated(words: Sequence[str], lexicon: Lexicon, rng: Random) -> str:
+    """Words one after the other, as people write lists."""
     if len(words) == 1:
         return words[0]
-    comma = rng.choice((", ", ", ", ", ", " and ", ",", "; ", "/")) if len(words) > 2 else ""
-    return comma.join(words[:-1]) + lexicon.phrase("and", rng) + words[-1]
+    if len(words) == 2:
+        return words[0] + lexicon.phrase("and", rng) + words[1]
+    comma = rng.choice(_COMMAS)
+    return comma.join(words[:-1]) + rng.choice((" and ", ", and ", comma, lexicon.phrase("and", rng))) + words[-1]

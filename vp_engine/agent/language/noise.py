@@ -22,7 +22,7 @@ def add_noise(text: str, rng: Random) -> str:
     if draw < 0.06:
         text = text.replace("-", " ")
     elif draw < 0.09:
-        text = text.replace(",", "")
+        text = text.replace(", ", " ").replace(",", " ")
     elif draw < 0.11:
         text = text.replace(" ", "  ", 1)
     elif draw < 0.13:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from random import Random
 
-from vp_engine.agent.language.lexicon import Lexicon
-from vp_engine.agent.language.requests import MEASURES, PATHOLOGY
+from vp_engine.agent.language.lexicon import Lexicon, Words
+from vp_engine.agent.language.requests import (
+    MEASURES,
+    PATHOLOGY,
+    draw_asymmetry,
+    draw_change,
+    draw_distance,
+    draw_measure,
+    draw_question,
+    draw_ratio,
+    draw_short,
+    draw_show,
+    draw_unmeasurable,
+)
 from vp_engine.anatomy import BILATERAL_NAMES, STRUCTURES
 
 _REASON_WEIGHTS = {
@@ -21,6 +34,18 @@ _REASON_WEIGHTS = {
 }
 _COMPOSITES = tuple(name for name, s in STRUCTURES.items() if s.side == "none" and name != "csf")
 _NAMED = tuple(name for name, s in STRUCTURES.items() if s.side in ("both", "none") and name != "intracranial_volume")
+_AS_REQUEST = {"unknown_structure": 0.55, "out_of_domain": 0.2, "unsupported_measure": 0.5}
+_DRAWS = {
+    draw_measure: 45,
+    draw_short: 20,
+    draw_show: 15,
+    draw_asymmetry: 4,
+    draw_ratio: 5,
+    draw_distance: 2,
+    draw_change: 7,
+    draw_question: 4,
+}
+_MIXED_SHARE = 0.4
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _STARTS = (
     "b",
@@ -53,6 +78,11 @@ _ENDINGS = ("us", "um", "a", "is", "ar nucleus", "al gyrus", "al cortex", "al nu
 def draw_refusal(lexicon: Lexicon, rng: Random) -> tuple[str, str]:
     """Draw a sentence and the reason for which it is refused."""
     reason = rng.choices(tuple(_REASON_WEIGHTS), tuple(_REASON_WEIGHTS.values()))[0]
+    # half of them in the very sentences that are answered: only the word for what is wanted may tell
+    if reason in ("unknown_structure", "out_of_domain") and rng.random() < _AS_REQUEST[reason]:
+        return reason, _stranger_asked_for(reason, lexicon, rng)
+    if reason == "unsupported_measure" and rng.random() < _AS_REQUEST[reason]:
+        return reason, draw_unmeasurable(lexicon, rng, rng.choice(lexicon.words["measure_other"]))
     template = rng.choice(lexicon.sentences[f"refuse_{reason}"])
     slots: dict[str, str | Callable[[], str]] = {
         name: partial(rng.choice, words) for name, words in lexicon.words.items()
@@ -66,6 +96,47 @@ def draw_refusal(lexicon: Lexicon, rng: Random) -> tuple[str, str]:
         "nonsense": lambda: nonsense(rng),
     }
     return reason, lexicon.fill(template, rng, slots)
+
+
+class _Names(dict[str, Words]):
+    """What structures are called; a name that is missing is made up when it is asked for."""
+
+    def __init__(self, known: Mapping[str, Words], make_up: Callable[[], Words]) -> None:
+        super().__init__(known)
+        self._make_up = make_up
+        self.made_up = False
+
+    def __missing__(self, base: str) -> Words:
+        self.made_up = True
+        self[base] = self._make_up()
+        return self[base]
+
+
+def _stranger_asked_for(reason: str, lexicon: Lexicon, rng: Random) -> str:
+    """A request in which the names of some or of all structures are exchanged for what is no structure."""
+    draw = rng.choices(tuple(_DRAWS), tuple(_DRAWS.values()))[0]
+    mixed = rng.random() < _MIXED_SHARE
+    while True:
+        known = {
+            base: words for base, words in lexicon.names.items() if base == "icv" or (mixed and rng.random() < 0.5)
+        }
+        names = _Names(known, partial(_stranger, reason, lexicon, rng))
+        sentence = draw(replace(lexicon, names=names, joint={}), rng)[1]
+        if names.made_up:
+            return sentence
+
+
+def _stranger(reason: str, lexicon: Lexicon, rng: Random) -> Words:
+    """Words for something that is no structure of the vocabulary."""
+    if reason == "out_of_domain":
+        noun = rng.choice(lexicon.words["organ" if rng.random() < 0.75 else "thing"])
+        return Words((noun,), (), (noun, rng.choice(lexicon.words["organ_adjective"])))
+    draw = rng.random()
+    if draw < 0.2:
+        noun = f"{rng.choice(lexicon.words['modifier'])} {rng.choice(lexicon.words['modifiable'])}"
+    else:
+        noun = pseudo_latin(rng) if draw < 0.32 else rng.choice(lexicon.words["brain_other"])
+    return Words((noun,), (), (noun, rng.choice(lexicon.words["brain_other_adjective"])))
 
 
 def pseudo_latin(rng: Random) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from vp_engine.agent.language.grammar import Template, parse_template
@@ -19,7 +19,7 @@ from vp_engine.agent.language.meaning import (
     Ratio,
     structure_of,
 )
-from vp_engine.agent.language.naming import SIDED, Naming, Piece, Side, name_structures, targets_of
+from vp_engine.agent.language.naming import SIDED, Naming, Piece, Side, enumerated, name_structures, targets_of
 from vp_engine.anatomy import BILATERAL_NAMES, STRUCTURES
 
 MEASURES: tuple[str, ...] = (
@@ -61,7 +61,7 @@ _SIDE_WEIGHTS = (42, 13, 13, 32)
 
 Drawn = tuple[Clause, str]
 _BARE = parse_template("{MS}")
-_SHORT = tuple(map(parse_template, ("{MS}", "{MS}", "{do} {MS}", "what {is} {MS}", "what {is} the {MS}")))
+_SHORT = tuple(map(parse_template, ("{MS}", "{MS}", "{do} {MS}", "what {is} {MS}", "{do} {MS}")))
 _SHORT_SHOW = parse_template("{draw} {S}")
 
 
@@ -72,7 +72,7 @@ def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
         text = _sentence(template, lexicon, rng, _Said(pieces=[Piece("union", ("icv",))]))
         return Measure(("intracranial_volume",), ("volume",)), text
     measures = _measures(rng)
-    pieces = _pieces(rng)
+    pieces = _pieces(lexicon, rng)
     single = measures[0] if len(measures) == 1 else ""
     if single == "count" or (single == "volume" and rng.random() < 0.06):
         pieces = [Piece("union", (rng.choice(COUNTABLE if rng.random() < 0.8 else PATHOLOGY),))]
@@ -94,16 +94,16 @@ def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
     phrases: list[str] = []
     for _ in range(rng.choice((2, 2, 3))):
         measures = (rng.choices(MEASURES, _MEASURE_WEIGHTS)[0],)
-        pieces = _pieces(rng)[:1]
+        pieces = _pieces(lexicon, rng)[:1]
         clauses.append(Measure(targets_of(pieces), measures))
         phrases.append(_sentence(_BARE, lexicon, rng, _Said(pieces=pieces, measures=measures)))
-    text = _conjunction(phrases, lexicon, rng)
+    text = enumerated(phrases, lexicon, rng)
     return clauses, (f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text)
 
 
 def draw_short(lexicon: Lexicon, rng: Random) -> Drawn:
     """One measure or the mask of structures in the fewest words."""
-    pieces = _pieces(rng)[:1]
+    pieces = _pieces(lexicon, rng)[:1]
     if rng.random() < 0.2:
         text = _sentence(_SHORT_SHOW, lexicon, rng, _Said(pieces=pieces))
         return Measure(targets_of(pieces), (), save=True), text
@@ -112,9 +112,16 @@ def draw_short(lexicon: Lexicon, rng: Random) -> Drawn:
     return Measure(targets_of(pieces), measures), text
 
 
+def draw_unmeasurable(lexicon: Lexicon, rng: Random, measure: str) -> str:
+    """A request for a measure that is none of the vocabulary, in the words of those that are."""
+    rules = {**lexicon.rules, "volume": (Template((measure,)),)}
+    said = _Said(pieces=_pieces(lexicon, rng), measures=("volume",))
+    return _sentence(rng.choice(lexicon.sentences["measure"]), replace(lexicon, rules=rules), rng, said)
+
+
 def draw_show(lexicon: Lexicon, rng: Random) -> Drawn:
     """Masks of some structures, with or without numbers."""
-    pieces = _pieces(rng)
+    pieces = _pieces(lexicon, rng)
     if rng.random() < 0.75:
         template = rng.choice(lexicon.sentences["show"])
         return Measure(targets_of(pieces), (), save=True), _sentence(template, lexicon, rng, _Said(pieces=pieces))
@@ -148,11 +155,14 @@ def draw_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
         template = rng.choice(lexicon.sentences["ratio"])
         text = _sentence(template, lexicon, rng, _Said(pieces=pieces, other=other))
         return Ratio(targets_of(pieces), targets_of(other)[0]), text
-    pieces = _pieces(rng)
-    if draw < 0.5 and lexicon.sentences["ratio_icv"]:
+    name = rng.choice(_DENOMINATORS) if rng.random() < 0.75 else rng.choice((*_UNSIDED, *BILATERAL_NAMES))
+    implied = draw < 0.5 and bool(lexicon.sentences["ratio_icv"])
+    pieces = _pieces(lexicon, rng)
+    while ("intracranial_volume" if implied else name) in targets_of(pieces):
+        pieces = _pieces(lexicon, rng)
+    if implied:
         template = rng.choice(lexicon.sentences["ratio_icv"])
         return Ratio(targets_of(pieces), "intracranial_volume"), _sentence(template, lexicon, rng, _Said(pieces=pieces))
-    name = rng.choice(_DENOMINATORS) if rng.random() < 0.75 else rng.choice((*_UNSIDED, *BILATERAL_NAMES))
     other = [Piece("union", (name,))]
     template = rng.choice(lexicon.sentences["ratio"])
     return Ratio(targets_of(pieces), name), _sentence(template, lexicon, rng, _Said(pieces=pieces, other=other))
@@ -190,7 +200,7 @@ def draw_change(lexicon: Lexicon, rng: Random) -> Drawn:
     """Change of structures between sessions, absolute, in percent, per year."""
     op = rng.choices(("change", "percent_change", "annual_rate", "annual_percent_rate"), (40, 27, 25, 8))[0]
     worded = f"{op}_volume"
-    pieces = _pieces(rng)
+    pieces = _pieces(lexicon, rng)
     if lexicon.sentences.get(worded) and rng.random() < 0.35:
         return Change(op, targets_of(pieces)), _sentence(
             rng.choice(lexicon.sentences[worded]), lexicon, rng, _Said(pieces=pieces)
@@ -246,7 +256,7 @@ def _comparative(lexicon: Lexicon, rng: Random, kind: str) -> tuple[tuple[Templa
 
 
 def _measures(rng: Random) -> tuple[str, ...]:
-    number = rng.choices((1, 2, 3), (86, 11, 3))[0]
+    number = rng.choices((1, 2, 3), (80, 15, 5))[0]
     drawn = dict.fromkeys(rng.choices(MEASURES, _MEASURE_WEIGHTS, k=number))
     if "centroid" in drawn:
         drawn = {name: None for name in drawn if not name.startswith("centroid_")}
@@ -254,14 +264,19 @@ def _measures(rng: Random) -> tuple[str, ...]:
 
 
 def _bases(rng: Random, names: Sequence[str], *, most: int = 6) -> tuple[str, ...]:
-    number = rng.choices((1, 2, 3, 4, 5, 6), (76, 14, 6, 2, 1, 1))[0]
+    number = rng.choices((1, 2, 3, 4, 5, 6), (62, 17, 11, 6, 2, 2))[0]
     return tuple(rng.sample(names, min(number, most)))
 
 
-def _pieces(rng: Random) -> list[Piece]:
+def _pieces(lexicon: Lexicon, rng: Random) -> list[Piece]:
     """Structures of one request; a piece without a side word never stands beside one with."""
     draw = rng.random()
-    if draw < 0.28:
+    if lexicon.joint and draw < 0.03:
+        bases = rng.choice(tuple(lexicon.joint))
+        side = rng.choices(_SIDES, _SIDE_WEIGHTS)[0] if all(base in BILATERAL_NAMES for base in bases) else "union"
+        more = rng.choice(BILATERAL_NAMES if side != "union" else _UNSIDED)
+        return [Piece(side, (*bases, more) if rng.random() < 0.25 and more not in bases else bases)]
+    if draw < 0.29:
         return [Piece("union", _bases(rng, _UNSIDED))]
     side = rng.choices(_SIDES, _SIDE_WEIGHTS)[0]
     if draw < 0.88:
@@ -270,12 +285,13 @@ def _pieces(rng: Random) -> list[Piece]:
             bases = (*bases, rng.choice(_UNSIDED))
         return [Piece(side, bases)]
     if draw < 0.94:
-        # left X and right Y, perhaps with something that has no side
+        # left X and right Y, perhaps with more that says its side or has none
         first, second = rng.choice(_ORDERS)
         pair = rng.choices(SIDED, k=2)
         pieces = [Piece(first, (pair[0],)), Piece(second, (pair[1],))]
+        pieces += [Piece(rng.choice(_ORDERS)[0], (b,)) for b in rng.sample(SIDED, rng.choice((0, 0, 0, 1, 2)))]
         if rng.random() < 0.25:
-            pieces.insert(rng.randrange(3), Piece("union", (rng.choice(_UNSIDED),)))
+            pieces.insert(rng.randrange(len(pieces) + 1), Piece("union", (rng.choice(_UNSIDED),)))
         return pieces
     return [Piece("union", tuple(rng.sample((*_UNSIDED, *BILATERAL_NAMES), rng.choice((2, 3)))))]
 
@@ -311,7 +327,7 @@ class _Said:
 def _sentence(template: Template, lexicon: Lexicon, rng: Random, said: _Said) -> str:
     slots: dict[str, str | Callable[[], str]] = {
         "m": lambda: rng.choice((said.base_measure.replace("_", " "), lexicon.phrase(said.base_measure, rng))),
-        "M": lambda: _conjunction([lexicon.phrase(measure, rng) for measure in said.measures], lexicon, rng),
+        "M": lambda: enumerated([lexicon.phrase(measure, rng) for measure in said.measures], lexicon, rng),
         "MS": lambda: _measure_phrase(lexicon, rng, pieces=said.pieces, slots=slots),
         "between_must": lambda: lexicon.phrase("between", rng) or " over time",
     }
@@ -347,18 +363,12 @@ def _bilateral(bases: Sequence[str], lexicon: Lexicon, rng: Random) -> dict[str,
     def words(*, plural: bool) -> str:
         named = [lexicon.names[base] for base in bases]
         chosen = [rng.choice(name.plurals if plural and name.plurals else name.nouns) for name in named]
-        return _conjunction(chosen, lexicon, rng)
+        return enumerated(chosen, lexicon, rng)
 
     return {
         "B": lambda: words(plural=False),
         "Bp": lambda: words(plural=True),
         "B_the": lambda: rng.choice(("the ", "the ", "")) + words(plural=rng.random() < 0.25),
         "Bp_the": lambda: rng.choice(("the ", "the two ", "both ", "")) + words(plural=True),
-        "B_adj": lambda: _conjunction([rng.choice(lexicon.names[base].adjectives) for base in bases], lexicon, rng),
+        "B_adj": lambda: enumerated([rng.choice(lexicon.names[base].adjectives) for base in bases], lexicon, rng),
     }
-
-
-def _conjunction(words: Sequence[str], lexicon: Lexicon, rng: Random) -> str:
-    if len(words) == 1:
-        return words[0]
-    return ", ".join(words[:-1]) + lexicon.phrase("and", rng) + words[-1]
