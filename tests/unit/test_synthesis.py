@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps, mirror_lookup, target_lookup, tissue_of_label
+from vp_engine.synthesis.lesions import LesionMask, Lesions
 from vp_engine.synthesis.ranges import DeformationRanges, SynthesisRanges
 from vp_engine.synthesis.rigid import Rigid, rotation_matrix
 from vp_engine.synthesis.scan import SyntheticHead, draw_head, draw_scan, draw_scans, random_head, synthesise
@@ -114,6 +115,8 @@ def test_a_crop_is_part_of_the_whole(ball: LabelMap) -> None:
     rng = np.random.default_rng(4)
     ranges = replace(PLAIN, deformation=DeformationRanges(), spacing_mm=(2.0, 2.0))
     drawn, scan = draw_head(rng, ranges), draw_scan(rng, ranges)
+    cube = LesionMask(torch.ones(30, 30, 30, dtype=torch.bool), np.array([-15.0, -40.0, -5.0]), "cube")
+    drawn = replace(drawn, lesions=Lesions(False, cube, False, np.ones(3), np.zeros(3)))
     grid = scan.resolution
     part = replace(
         grid,
@@ -126,6 +129,7 @@ def test_a_crop_is_part_of_the_whole(ball: LabelMap) -> None:
     assert offset.tolist() == pytest.approx(offset.round().tolist(), abs=1e-9)
     inside = tuple(slice(int(a.round()), int(a.round()) + n) for a, n in zip(offset, part.shape, strict=True))
     assert torch.equal(crop.targets[0], whole.targets[0][inside])
+    assert bool((crop.targets[0] == 1 + PARTS.index("white_matter_lesion")).any())
 
 
 def test_volumes_of_one_head_agree_in_the_world(ball: LabelMap) -> None:

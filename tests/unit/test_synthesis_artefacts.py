@@ -85,10 +85,11 @@ def test_rigid_movement_is_in_millimetres(blocks: torch.Tensor) -> None:
     moved = apply_rigid(Rigid(np.eye(3), np.array([0.0, 4.0, -3.0])), blocks, (1.0, 2.0, 3.0))
     assert torch.allclose(moved, blocks.roll((-2, 1), (1, 2)), atol=1e-4)
     # A quarter turn about z takes x to y whatever the spacing.
-    image = torch.zeros(8, 4, 3)
-    image[6, 1, 1] = 1  # 2.5 mm to the right and 1 mm behind the middle
+    image = torch.zeros(8, 6, 3)
+    image[6, 2, 1] = 1  # 2.5 mm to the right and 1 mm behind the middle
     turned = apply_rigid(Rigid(rotation_matrix(np.array([0, 0, np.pi / 2])), np.zeros(3)), image, (1.0, 2.0, 1.0))
-    assert turned.nonzero().float().mean(0).tolist() == pytest.approx([2.5, 0.25, 1], abs=0.6)
+    # Now 1 mm to the left and 2.5 mm behind.
+    assert turned.nonzero().float().mean(0).tolist() == pytest.approx([2.5, 1.25, 1], abs=0.3)
 
 
 def test_motion_never_touches_the_middle_of_k_space() -> None:
