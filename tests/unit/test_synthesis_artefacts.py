@@ -81,6 +81,13 @@ def test_a_head_at_rest_shows_no_motion(blocks: torch.Tensor) -> None:
     assert torch.allclose(apply_rigid(REST, blocks, (1.0, 2.0, 3.0)), blocks, atol=1e-4)
 
 
+def test_motion_late_in_k_space_leaves_what_is_coarse(blocks: torch.Tensor) -> None:
+    turned = Rigid(rotation_matrix(np.array([0.0, 0.0, 0.3])), np.array([6.0, 0.0, 0.0]))
+    moved = apply_motion(Motion(0, ((0.2, 0.5, turned),)), blocks + 20, (1.0, 1.0, 1.0))
+    change = torch.fft.rfft(moved - blocks - 20, dim=0).abs().flatten(1).mean(1)  # frequencies 0, 1/32, ... 1/2
+    assert change[:6].max() < 0.1 * change[7:].max()
+
+
 def test_rigid_movement_is_in_millimetres(blocks: torch.Tensor) -> None:
     moved = apply_rigid(Rigid(np.eye(3), np.array([0.0, 4.0, -3.0])), blocks, (1.0, 2.0, 3.0))
     assert torch.allclose(moved, blocks.roll((-2, 1), (1, 2)), atol=1e-4)
