@@ -21,6 +21,16 @@ from vp_engine.agent.coverage import left_out
         ("white matter lesions in the brain scan", ["lesion"], ()),
         ("volume of cerebral_cortex", ["cerebral_cortex"], ()),
         ("Put the volume here", ["brainstem"], ()),
+        ("cerebellar wihte matter", ["cerebellum_white_matter"], ()),
+        ("ceeebellar  cortex and putamen", ["cerebellum_cortex"], ("putamen",)),
+        ("inferior laetral ventricle", ["inferior_lateral_ventricle"], ()),
+        ("tumor coee", ["tumor"], ("tumor_core",)),
+        ("entire cerebellum cortex", ["cerebellum_cortex"], ()),
+        ("white-matter lesions", ["white_matter_lesion"], ()),
+        ("lateral and third ventricles", ["lateral_ventricle", "third_ventricle"], ()),
+        ("lateral and third ventricles", ["third_ventricle"], ("lateral_ventricle",)),
+        ("Tumour patient with known stroke: thalamus", ["thalamus"], ()),
+        ("volume of the tumour and the infarct", ["tumor"], ("stroke_lesion",)),
     ],
 )
 def test_structures_named_and_not_used_are_found(prompt: str, structures: list[str], missing: tuple[str, ...]) -> None:

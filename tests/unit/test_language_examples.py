@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 
+from vp_engine.agent.coverage import left_out
 from vp_engine.agent.decoding import Walker
 from vp_engine.agent.language.generator import Example, draw_example, seeded
 from vp_engine.agent.language.lexicon import SPLITS, Split, lexicon
@@ -22,6 +23,7 @@ from vp_engine.agent.language.meaning import (
     second_step,
 )
 from vp_engine.agent.language.naming import Piece, name_structures, targets_of
+from vp_engine.agent.language.refusing import draw_refusal
 from vp_engine.agent.program import linearise, render
 from vp_engine.environment.syntax import parse
 from vp_engine.environment.validator import check
@@ -93,6 +95,27 @@ def test_named_structures_carry_their_side() -> None:
             assert "l" in said.replace("thal", ""), said
             assert "right" not in said
             assert " r " not in f" {said} "
+
+
+def test_structures_can_share_a_phrase_and_keep_the_rest_of_their_list() -> None:
+    pieces = [Piece("union", ("third_ventricle", "fourth_ventricle", "csf"))]
+    said = {name_structures(pieces, lexicon("train"), seeded(n), may_follow=False).bare for n in range(80)}
+    joint = [text for text in said if "third and fourth ventricle" in text]
+    assert joint
+    assert all(any(word in text for word in ("csf", "liquor", "fluid")) for text in joint)
+
+
+def test_no_list_is_refused_for_structures_that_it_names() -> None:
+    examples = [example for example in _examples("train", 1500) if example.steps[0][0] != "op:refuse"]
+    refused = [e.prompt for e in examples if left_out(e.prompt, "\n".join(map(render, e.steps)))]
+    assert len(refused) < 0.006 * len(examples), refused
+
+
+def test_what_is_no_structure_is_asked_for_in_the_words_of_requests() -> None:
+    words, rng = lexicon("train"), seeded("strangers")
+    drawn = [text for reason, text in (draw_refusal(words, rng) for _ in range(600)) if reason == "unknown_structure"]
+    strangers = (*words.words["brain_other"], *words.words["brain_other_adjective"])
+    assert sum(any(name in text for name in strangers) for text in drawn) > len(drawn) / 3
 
 
 def test_session_scope_uses_the_best_image() -> None:

@@ -18,6 +18,9 @@ _SAME = {"lesion": "white_matter_lesion"}
 _KINDS = ("nouns", "plurals", "val", "test")
 _SHORTEST = 4
 _SPACES = str.maketrans("_-", "  ")
+# "a tumour patient with known stroke" is about the patient
+_KNOWN = "".join(f"(?<!{word} )" for word in ("known", "suspected", "possible", "probable", "history of"))
+_OF_PEOPLE = r"(?! (?:patient|case|board|study|trial|cohort|clinic|group)s?(?![a-z]))"
 # A word this long may have two wrong letters and still be known, a shorter one one.
 _TWICE_MISSPELT = 8
 _SHORT_BUT_CLEAR = frozenset({"icv", "tiv", "wmh", "csf"})
@@ -66,12 +69,12 @@ def _with_letters_missing(word: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _spellings() -> dict[str, str]:
-    """Words of the longer names, whole and with letters missing → the word; what is an own name is not guessed."""
+    """Words of the names, whole and with letters missing → the word; a short word that is a name itself is not guessed."""
     names = _names()
-    words = sorted({w for name in names if " " in name for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
+    words = sorted({w for name in names for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
     spelt = {word: word for word in (*words, *names)}
     for word in words:
-        if word not in names:
+        if word not in names or len(word) >= _TWICE_MISSPELT:
             for spelling in _with_letters_missing(word):
                 spelt.setdefault(spelling, word)
     return spelt
@@ -107,4 +110,5 @@ def _names() -> dict[str, tuple[str, ...]]:
 @lru_cache(maxsize=1)
 def _pattern() -> re.Pattern[str]:
     longest_first = sorted(_names(), key=lambda word: (-len(word), word))
-    return re.compile(r"(?<![a-z0-9])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![a-z0-9])")
+    names = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"(?<![a-z0-9]){_KNOWN}(?:{names})(?![a-z0-9]){_OF_PEOPLE}")
