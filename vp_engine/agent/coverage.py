@@ -69,12 +69,12 @@ def _with_letters_missing(word: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _spellings() -> dict[str, str]:
-    """Words of the names, whole and with letters missing → the word; a short word that is a name itself is not guessed."""
+    """Words of the longer names, whole and with letters missing → the word; what is an own name is not guessed."""
     names = _names()
-    words = sorted({w for name in names for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
+    words = sorted({w for name in names if " " in name for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
     spelt = {word: word for word in (*words, *names)}
     for word in words:
-        if word not in names or len(word) >= _TWICE_MISSPELT:
+        if word not in names:
             for spelling in _with_letters_missing(word):
                 spelt.setdefault(spelling, word)
     return spelt
