@@ -8,15 +8,17 @@ import pytest
 
 import vp_engine
 from vp_engine.agent.planner import Agent
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.environment.vocabulary import REASONS
 from vp_engine.evaluation.agent import AgentScores, Case, read_cases, run_case, score
 
 WEIGHTS = Path(vp_engine.__file__).parent / "models" / "default" / "agent"
 CASES = read_cases(Path(__file__).with_name("agent_prompts.jsonl"))
 
 # what the released weights reach, less two prompts: a change that loses more has broken something
-LEAST_RIGHT_OUTPUTS = 60
-LEAST_RIGHT_REFUSALS = 32
-MOST_FALSE_REFUSALS = 7
+LEAST_RIGHT_OUTPUTS = 144
+LEAST_RIGHT_REFUSALS = 80
+MOST_FALSE_REFUSALS = 35
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,14 @@ def agent() -> Agent:
 def scores(agent: Agent) -> AgentScores:
     """Scores on all hand-written prompts."""
     return score("hand_written", [run_case(agent, case) for case in CASES])
+
+
+def test_the_cases_are_apart_and_of_the_vocabulary() -> None:
+    assert len({case.context for case in CASES}) == len(CASES)
+    assert {target for case in CASES for target, _ in case.outputs} <= set(STRUCTURES)
+    # the environment has one more reason than the model: structures of the vocabulary that no weights delineate
+    assert {reason for case in CASES for reason in case.reasons} <= {*REASONS, "unsupported_structure"}
+    assert all(bool(case.outputs) != bool(case.reasons) for case in CASES)
 
 
 def test_right_rows(scores: AgentScores) -> None:
