@@ -25,6 +25,7 @@ from vp_engine.agent.coverage import left_out
         ("ceeebellar  cortex and putamen", ["cerebellum_cortex"], ("putamen",)),
         ("inferior laetral ventricle", ["inferior_lateral_ventricle"], ()),
         ("tumor coee", ["tumor"], ("tumor_core",)),
+        ("save the brain mask of their ventricle 4", ["brain", "fourth_ventricle"], ()),
         ("entire cerebellum cortex", ["cerebellum_cortex"], ()),
         ("white-matter lesions", ["white_matter_lesion"], ()),
         ("lateral and third ventricles", ["lateral_ventricle", "third_ventricle"], ()),

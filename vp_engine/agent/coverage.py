@@ -17,6 +17,7 @@ _NOT_COUNTED = frozenset({"brain", "cerebrum"})
 _SAME = {"lesion": "white_matter_lesion"}
 _KINDS = ("nouns", "plurals", "val", "test")
 _SHORTEST = 4
+_LANGUAGE = files("vp_engine.agent.language")
 _SPACES = str.maketrans("_-", "  ")
 # "a tumour patient with known stroke" is about the patient
 _KNOWN = "".join(f"(?<!{word} )" for word in ("known", "suspected", "possible", "probable", "history of"))
@@ -69,10 +70,14 @@ def _with_letters_missing(word: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _spellings() -> dict[str, str]:
-    """Words of the longer names, whole and with letters missing → the word; what is an own name is not guessed."""
+    """Words of the longer names, whole and with letters missing → the word; what is an own name is not guessed.
+
+    Words of the language files stand for themselves: a "mask" is no "mass".
+    """
     names = _names()
     words = sorted({w for name in names if " " in name for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
-    spelt = {word: word for word in (*words, *names)}
+    texts = (entry.read_text(encoding="utf-8") for entry in _LANGUAGE.iterdir() if entry.name.endswith(".yaml"))
+    spelt = {word: word for text in texts for word in re.findall(r"[a-z]+", text.lower())}
     for word in words:
         if word not in names:
             for spelling in _with_letters_missing(word):
@@ -88,7 +93,7 @@ def _base(name: str) -> str:
 @lru_cache(maxsize=1)
 def _names() -> dict[str, tuple[str, ...]]:
     """Every noun in lower case → base names of what it names."""
-    data = files("vp_engine.agent.language").joinpath("structures.yaml").read_bytes()
+    data = _LANGUAGE.joinpath("structures.yaml").read_bytes()
     groups = yaml.load(data, Loader=yaml.CSafeLoader)
     listed = groups["bilateral"] | groups["unsided"]
     names: dict[str, tuple[str, ...]] = {"ventricle": ("ventricles",)}  # which of them, other words must say
