@@ -103,14 +103,16 @@ def draw_degraded(
 
 def _ranges(amount: Mapping[str, float]) -> SynthesisRanges:
     """Ranges of scans with some amount, 0 to 1, of what can be wrong."""
-    thick, coarse, shift_mm = amount["thick slices"], amount["coarse voxels"], 60 * amount["cropped"]
+    thick, coarse, blur = amount["thick slices"], amount["coarse voxels"], amount["blur"]
+    shift_mm = 60 * amount["cropped"]
     return SynthesisRanges(
         noise_std=0.05 + 0.8 * amount["noise"],
         bias_log_std=0.3 + 1.7 * amount["shading"],
         thick_slices=1.0 if thick else 0.25,
         thickness_mm=(4 + 4 * thick, 6 + 8 * thick) if thick else (1.0, 6.0),
-        spacing_mm=(2.6, 2.6 + 3 * coarse) if coarse else (1.0, 2.6),
-        low_resolution=float(amount["blur"] > 0),
+        spacing_mm=(2.6, 2.6 + 2 * coarse) if coarse else (1.0, 2.6),
+        low_resolution=float(blur > 0),
+        low_resolution_mm=(2.0 + 2 * blur, 3.0 + 7 * blur),
         prior_contrast=0.0 if amount["odd contrast"] else 0.85,
         cropped_field_of_view=float(amount["cropped"] > 0),
         centre_jitter_mm=(shift_mm, shift_mm, shift_mm),

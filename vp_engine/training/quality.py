@@ -33,7 +33,7 @@ class QualityRecipe:
     seed : int
     """
 
-    images: int = 96
+    images: int = 120
     structures_per_image: int = 16
     slope_penalty: float = 1.0
     offset_penalty: float = 3.0
