@@ -67,7 +67,7 @@ class VisionRecipe:
     learning_rate: float = 1.2e-3
     matrix_factor: float = 4.0
     warmup_steps: int = 50
-    decay_steps: int = 900
+    decay_steps: int = 800
     weight_decay: float = 0.05
     average_decay: float = 0.995
     loss_voxels: int = 150_000
@@ -101,7 +101,7 @@ _CROP = SynthesisRanges(
 )
 
 RECIPES: dict[str, VisionRecipe] = {
-    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(850, (_WHOLE,)), Stage(950, (_CROP, _CROP, _WHOLE)))),
+    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(800, (_CROP, _CROP, _WHOLE)))),
     "gpu-1mm": VisionRecipe(
         (Stage(4000, (_COARSE,)), Stage(8000, (_WHOLE,)), Stage(12000, (_CROP, _CROP, _WHOLE))),
         decay_steps=10_000,
