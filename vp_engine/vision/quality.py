@@ -91,7 +91,8 @@ def expected_dice(probability: NDArray[np.float32], inside: NDArray[np.bool_]) -
     if not voxels:
         return None
     everywhere = float(probability.sum(dtype=np.float64))
-    return min(1.0, 2 * float(probability.sum(dtype=np.float64, where=inside)) / (everywhere + voxels))
+    within = float((probability * inside).sum(dtype=np.float64))
+    return min(1.0, 2 * within / (everywhere + voxels))
 
 
 def features(
