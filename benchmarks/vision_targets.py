@@ -224,9 +224,8 @@ def _stem(path: Path) -> str:
 def speed(bench: Bench) -> Result:
     """Seconds and memory for 32 structures of a 1 mm head, each in a fresh process, warm."""
     result = Result()
-    table = [
-        ["head", "threads", "cold, s", "32 structures, s", "one structure, s", "ratio", "peak memory, GB", "loaded, GB"]
-    ]
+    columns = ("cold_s", "many_s", "many_cpu_s", "one_s", "one_cpu_s", "peak_gb", "loaded_gb")
+    table = [["head", "threads", "cold, s", "32, s", "32, CPU s", "one, s", "one, CPU s", "peak GB", "loaded GB"]]
     for name in HEADS:
         for threads in (2, 1):
             command = [sys.executable, __file__, "--model", str(bench.model), "--threads", str(threads)]
@@ -234,17 +233,18 @@ def speed(bench: Bench) -> Result:
                 [*command, "--time", str(bench.data / name)], check=True, capture_output=True, text=True
             )
             found = json.loads(child.stdout)
-            result.numbers[f"{Path(name).name}, {threads} threads"] = found
-            ratio = found["many_s"] / found["one_s"]
-            row = (found["cold_s"], found["many_s"], found["one_s"], ratio, found["peak_gb"], found["loaded_gb"])
-            table.append([Path(name).name, str(threads), *(f"{x:.2f}" for x in row)])
+            result.numbers[f"{_stem(Path(name))}, {threads} threads"] = found
+            table.append([_stem(Path(name)), str(threads), *(f"{found[column]:.2f}" for column in columns)])
             if threads == 2:
                 seconds, peak = found["many_s"], found["peak_gb"]
+                ratio = found["many_cpu_s"] / found["one_cpu_s"]
                 what = _stem(Path(name))
                 result.targets += [
                     Target(f"32 structures of {what}, 2 cores, warm", "≤ 6 s", f"{seconds:.1f} s", seconds <= 6),
                     Target(f"peak memory, {what}", "≤ 3 GB", f"{peak:.2f} GB", peak <= 3),
-                    Target(f"32 targets against one, {what}", "≤ 1.5 times", f"{ratio:.2f} times", ratio <= 1.5),
+                    Target(
+                        f"32 targets against one, CPU time, {what}", "≤ 1.5 times", f"{ratio:.2f} times", ratio <= 1.5
+                    ),
                 ]
     result.tables["Time and memory"] = table
     return result
@@ -254,15 +254,23 @@ def time_scan(segmenter: NetworkSegmenter, scan: Volume, *, repeats: int = 4) ->
     """Seconds of the first and of the fastest later call, for all structures and for one; memory of the process."""
     loaded = _memory_gb("VmRSS")
 
-    def seconds(parts: Sequence[str]) -> float:
-        began = time.perf_counter()
+    def seconds(parts: Sequence[str]) -> tuple[float, float]:
+        began, spent = time.perf_counter(), time.process_time()
         label_scan(segmenter, scan, parts)
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - spent
 
-    cold = seconds(ANATOMICAL_PARTS)
-    rounds = [(seconds(ANATOMICAL_PARTS), seconds(("left_hippocampus",))) for _ in range(repeats)]
-    many, one = (min(column) for column in zip(*rounds, strict=True))
-    return {"cold_s": cold, "many_s": many, "one_s": one, "peak_gb": _memory_gb("VmHWM"), "loaded_gb": loaded}
+    cold_s, _ = seconds(ANATOMICAL_PARTS)
+    rounds = [(*seconds(ANATOMICAL_PARTS), *seconds(("left_hippocampus",))) for _ in range(repeats)]
+    many_s, many_cpu_s, one_s, one_cpu_s = (min(column) for column in zip(*rounds, strict=True))
+    return {
+        "cold_s": cold_s,
+        "many_s": many_s,
+        "many_cpu_s": many_cpu_s,
+        "one_s": one_s,
+        "one_cpu_s": one_cpu_s,
+        "peak_gb": _memory_gb("VmHWM"),
+        "loaded_gb": loaded,
+    }
 
 
 def native(bench: Bench) -> Result:
