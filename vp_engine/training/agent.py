@@ -56,7 +56,7 @@ class AgentRecipe:
         Of torch.
     """
 
-    steps: int = 3700
+    steps: int = 2400
     tokens_per_batch: int = 3072
     learning_rate: float = 1.5e-3
     matrix_factor: float = 3.0
