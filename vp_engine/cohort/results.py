@@ -12,6 +12,7 @@ from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.derivatives import Written, write_masks, write_transcript
 from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.flags import SESSION_LEFT_OUT
 from vp_engine.cohort.records import TaskRecord
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.tasks import Fingerprint, Task
@@ -19,9 +20,6 @@ from vp_engine.cohort.world import PHI_DISAGREES, CohortEnvironment, CohortWorld
 from vp_engine.environment.calls import planned_segmentations
 from vp_engine.environment.values import Number, Text
 from vp_engine.errors import InputRefused, ProgramError
-
-SESSION_LEFT_OUT = "session_left_out"
-"""Flag, with a colon and the label, of a session that has no scan for a prompt about all of them."""
 
 _OUT_OF_TIME = "budget_seconds"
 

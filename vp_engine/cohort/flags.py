@@ -1,0 +1,66 @@
+"""Everything that can stand in the column `flags`, with what it means; the documentation prints these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.volumes.codes import FIXES, NOTICES
+
+NOT_SKULL_BOUNDED = "not_skull_bounded"
+"""With a colon and the structure: it ends at the skull, and the image has none."""
+
+TOUCHES_IMAGE_EDGE = "touches_image_edge"
+"""With a colon and the structure: its mask has a voxel in an outermost slice of the image."""
+
+SESSION_LEFT_OUT = "session_left_out"
+"""With a colon and the label: a session that has no scan for a prompt about all of them."""
+
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        **FIXES,
+        **NOTICES,
+        "flag_several_scans": "the session has more scans of this contrast; the plainest was taken",
+        "flag_contrast_agent": "the only scan of this contrast was taken with contrast agent",
+        NOT_SKULL_BOUNDED: (
+            "the image shows a brain without its head (skull-stripped), so that the fluid at the surface of the brain "
+            "is incomplete: `intracranial_volume` is the brain and what is left of the fluid, not what the skull "
+            "holds; do not normalise by it. The structure follows a colon; ratios to it have the flag too"
+        ),
+        TOUCHES_IMAGE_EDGE: (
+            "the mask reaches the border of the image, which may have cut off a part of the structure. The structure "
+            "follows a colon"
+        ),
+        "mask_resampled": "intensities were read in an image on another grid than the one the mask was made on",
+        "different_images": "the number is made of measurements on two contrasts",
+        "empty_mask": "nothing was found, so that there is no value",
+        "zero_denominator": "something was divided by 0, so that there is no value",
+        SESSION_LEFT_OUT: "a session had no scan for a prompt about all of them; its label follows a colon",
+    }
+)
+"""Flag, without what may follow a colon, to meaning."""
+
+
+def reaches_skull(structure: str) -> bool:
+    """Whether a structure ends at the skull: the fluid around the brain, and what holds it."""
+    return "csf" in STRUCTURES[structure].parts
+
+
+def mask_flags(structure: str, *, at_edge: bool, skull_stripped: bool) -> tuple[str, ...]:
+    """Flags of a mask, sorted.
+
+    Parameters
+    ----------
+    structure : str
+        Canonical name.
+    at_edge : bool
+        Whether the mask reaches the border of the image.
+    skull_stripped : bool
+        Whether the image shows a brain without its head.
+
+    >>> mask_flags("intracranial_volume", at_edge=False, skull_stripped=True)
+    ('not_skull_bounded:intracranial_volume',)
+    """
+    found = ((NOT_SKULL_BOUNDED, skull_stripped and reaches_skull(structure)), (TOUCHES_IMAGE_EDGE, at_edge))
+    return tuple(f"{flag}:{structure}" for flag, holds in found if holds)
