@@ -28,7 +28,7 @@ def test_label_maps_in_three_formats(tmp_path: Path) -> None:
 
 
 def test_label_maps_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("number,structure\n3,thalamus\n")
+    (tmp_path / "a.csv").write_text("number,name\n3,thalamus\n")
     with pytest.raises(ValueError, match="columns index"):
         compare_segmenters.read_label_map(tmp_path / "a.csv")
     (tmp_path / "a.json").write_text('{"3": "liver"}')
@@ -46,6 +46,11 @@ def test_labels_of_another_grid_are_taken_at_the_nearest_voxel() -> None:
     assert found.shape == SHAPE
     assert (found[:4] == 10).all()
     assert not found[4:].any()
+    turned = np.diag([-2.0, 2.0, 2.0, 1.0])
+    turned[0, 3] = 14
+    found = compare_segmenters.on_grid_of(reference, Volume(found, turned))
+    assert (found[4:] == 10).all()
+    assert not found[:4].any()
 
 
 def test_segmenters_stand_side_by_side(

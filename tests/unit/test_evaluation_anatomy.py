@@ -59,5 +59,5 @@ def test_parcels_count_as_the_cortex_of_their_side() -> None:
 
 
 def test_grids_must_be_the_same() -> None:
-    with pytest.raises(ValueError, match="shapes"):
+    with pytest.raises(ValueError, match="one grid"):
         agreement(np.zeros((2, 3), int), np.zeros((3, 2), int))

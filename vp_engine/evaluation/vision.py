@@ -110,7 +110,7 @@ def whole_heads(
         rng = np.random.default_rng([seed, number])
         head = draw_head(rng, ranges)
         drawn = [draw_scan(rng, replace(ranges, prior_contrast=prior)) for prior in prior_contrasts]
-        scans = [replace(scan, resolution=drawn[0].resolution) for scan in drawn]
+        scans = [replace(scan, resolution=drawn[0].resolution) for scan in drawn]  # one grid is deformed once
         made = synthesise(maps[number % len(maps)], head, scans)
         volumes = [Volume(x.numpy(), a.numpy()) for x, a in zip(made.images, made.affines, strict=True)]
         yield WholeHead(volumes, _NUMBERS[made.targets[0].numpy()])
