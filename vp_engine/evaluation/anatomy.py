@@ -110,9 +110,9 @@ def agreement(labels: Labels, reference: Labels) -> Agreement:
     """
     labels, reference = _replaced(labels, FREESURFER_MERGES), _replaced(reference, FREESURFER_MERGES)
     found, truth = _replaced(labels, _POOLS), _replaced(reference, _POOLS)
+    counted = overlaps(found, truth, {name: STRUCTURES[name].label for name in SIXTEEN})
     lateral = np.isin(labels, _LATERAL) & np.isin(reference, _LATERAL) & (found == truth)
     swapped = int(np.count_nonzero(labels[lateral] != reference[lateral]))
-    counted = overlaps(found, truth, {name: STRUCTURES[name].label for name in SIXTEEN})
     return Agreement(counted, swapped / max(1, int(np.count_nonzero(lateral))))
 
 
