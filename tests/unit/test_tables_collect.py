@@ -50,6 +50,7 @@ def plan_of(participants: list[str], dataset: str = "demo") -> pa.Table:
             "scope": "session",
             "images": [],
             "scans": [],
+            "streams": [],
             "left_out": [],
             "status": None,
             "reason_code": None,

@@ -27,7 +27,11 @@ DISCLAIMER = "Research software. Not a medical device."
 RAW = "raw"
 """Name of the source dataset in ``bids:`` URIs."""
 
-_IGNORED = ("*_transcript.json",)  # bare names: patterns with a slash do not match below the root
+_IGNORED = (
+    "*_transcript.json",
+    "*_xfm.txt",
+    "*_xfm.json",
+)  # bare names: patterns with a slash do not match below the root
 _GOLDEN_RATIO = 0.618034
 
 # BIDS standard label lookup, by name without a side
@@ -125,6 +129,39 @@ def transcript_name(participant: str, session: str | None, prompt_id: str) -> Pu
     return _folder(participant, session) / f"{stem}_transcript.json"
 
 
+def transform_name(
+    participant: str, session: str | None, *, moving: str, fixed: str, extension: str = ".txt"
+) -> PurePosixPath:
+    """Path of the transform with which one contrast of a session is resampled onto another.
+
+    Parameters
+    ----------
+    participant : str
+    session : str, optional
+    moving, fixed : str
+        Suffixes of the images.
+    extension : str
+        ``.txt``, or ``.json`` for its sidecar.
+
+    Raises
+    ------
+    InputRefused
+        ``invalid_entity`` when a label is not alphanumeric.
+
+    References
+    ----------
+    BIDS extension proposal 14, which is not in the schema yet.
+
+    Examples
+    --------
+    >>> str(transform_name("01", "a", moving="FLAIR", fixed="T1w"))
+    'sub-01/ses-a/anat/sub-01_ses-a_from-FLAIR_to-T1w_mode-image_xfm.txt'
+    """
+    labels = {**_subject(participant, session), "from": moving, "to": fixed, "mode": "image"}
+    parts = [f"{key}-{check_label(label, f'a label for {key!r}')}" for key, label in labels.items()]
+    return _folder(participant, session) / "anat" / f"{'_'.join(parts)}_xfm{extension}"
+
+
 def structure_label(structure: str) -> str:
     """A canonical structure name as a BIDS label.
 
@@ -161,7 +198,16 @@ def output_path(root: Path, name: PurePosixPath) -> Path:
     return path
 
 
-def sidecar(*, image: str, sources: Sequence[str] = ()) -> dict[str, Any]:
+def raw_uri(path: str) -> str:
+    """BIDS URI of a file of the raw dataset.
+
+    >>> raw_uri("sub-01/anat/sub-01_T1w.nii.gz")
+    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
+    """
+    return f"bids:{RAW}:{path}"
+
+
+def sidecar(*, image: str, sources: Sequence[str] = (), transforms: Sequence[PurePosixPath] = ()) -> dict[str, Any]:
     """Sidecar of a label map or mask.
 
     Parameters
@@ -170,14 +216,16 @@ def sidecar(*, image: str, sources: Sequence[str] = ()) -> dict[str, Any]:
         Scan whose grid it has, relative to the raw dataset.
     sources : sequence of str
         Other scans that were looked at.
+    transforms : sequence of PurePosixPath
+        Of this dataset, by which these scans were brought into place.
 
     Returns
     -------
     dict
         ``SpatialReference`` and ``Sources`` as BIDS URIs.
     """
-    uris = [f"bids:{RAW}:{path}" for path in dict.fromkeys((image, *sources))]
-    return {"Sources": uris, "SpatialReference": uris[0]}
+    scans = [raw_uri(path) for path in dict.fromkeys((image, *sources))]
+    return {"Sources": [*scans, *(f"bids::{name}" for name in transforms)], "SpatialReference": scans[0]}
 
 
 def write_dataset_description(

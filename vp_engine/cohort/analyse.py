@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vp_engine.cohort.config import Config
+from vp_engine.cohort.derivatives import read_registrations
 from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.plan import shard_number
@@ -21,6 +22,7 @@ from vp_engine.cohort.records import (
     save_record,
 )
 from vp_engine.cohort.scans import Scans
+from vp_engine.cohort.streams import Streams
 from vp_engine.cohort.tasks import Fingerprint, Task, read_tasks, scan_hashes
 from vp_engine.errors import ConfigError, InfrastructureError, WeightsError
 from vp_engine.volumes.intake import GateLimits
@@ -125,7 +127,9 @@ def analyse_participant(
         # with it comes torch, which takes seconds that a job without work should not cost
         with device_failures():
             segmenter = engine.load().segmenter
-        scans = Scans(root, segmenter, limits=limits)
+        choices = [choice for task, _ in todo.values() for choice in task.choices]
+        streams = Streams(choices, hashes, read_registrations(derivatives, kept.values()))
+        scans = Scans(root, segmenter, limits=limits, streams=streams)
         records |= _run(todo, scans, derivatives=derivatives, engine=engine)
     remove_strays(derivatives, participant, records)
     ordered = {task.id: records[task.id] for task in tasks}

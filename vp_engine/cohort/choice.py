@@ -21,6 +21,10 @@ SUFFIX_ORDER = (
 """Anatomical images from the one to look at first; suffixes not listed follow in the order of the alphabet."""
 
 
+STREAM_SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw")
+"""Contrasts that are read beside an image of their session, under ``streams: together``."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedScan:
     """One image file of the plan.
@@ -58,10 +62,13 @@ class Choice:
     scan : PlannedScan
     flags : tuple of str
         ``flag_several_scans``: others have the same suffix; ``flag_contrast_agent``: only one with contrast agent.
+    others : tuple of PlannedScan
+        Of the same session and of other contrasts, to be read together with it.
     """
 
     scan: PlannedScan
     flags: tuple[str, ...] = ()
+    others: tuple[PlannedScan, ...] = ()
 
 
 def suffix_rank(suffix: str, wanted: Sequence[str] = ()) -> tuple[int, str]:
@@ -70,7 +77,9 @@ def suffix_rank(suffix: str, wanted: Sequence[str] = ()) -> tuple[int, str]:
     return (order.index(suffix) if suffix in order else len(order), suffix)
 
 
-def choose(scans: Iterable[PlannedScan], wanted: Sequence[str] = ()) -> list[Choice]:
+def choose(
+    scans: Iterable[PlannedScan], wanted: Sequence[str] = (), *, beside: Sequence[PlannedScan] = ()
+) -> list[Choice]:
     """One scan per session and suffix, sessions in time order and suffixes in the order wanted.
 
     Sessions of which one has no known time come in the natural order of their labels.
@@ -82,6 +91,8 @@ def choose(scans: Iterable[PlannedScan], wanted: Sequence[str] = ()) -> list[Cho
         Of one participant.
     wanted : sequence of str
         Suffixes that may be used, the preferred first; empty means all.
+    beside : sequence of PlannedScan
+        Of these, the plainest of each contrast go with the choices of their session.
 
     Examples
     --------
@@ -93,12 +104,14 @@ def choose(scans: Iterable[PlannedScan], wanted: Sequence[str] = ()) -> list[Cho
     for scan in scans:
         if not wanted or scan.suffix in wanted:
             groups.setdefault((scan.session, scan.suffix), []).append(scan)
+    streams = [choice.scan for choice in choose(beside)] if beside else []
     choices = []
     for group in groups.values():
         best = min(group, key=_plainness)
         flags = ["flag_contrast_agent"] if "ce" in parse_entities(best.entities) else []
         flags += ["flag_several_scans"] if len(group) > 1 else []
-        choices.append(Choice(best, tuple(flags)))
+        others = [scan for scan in streams if scan.session == best.session and scan.suffix != best.suffix]
+        choices.append(Choice(best, tuple(flags), tuple(others)))
     dated = all(choice.scan.days is not None for choice in choices)
     return sorted(choices, key=lambda c: (_when(c.scan, dated=dated), suffix_rank(c.scan.suffix, wanted)))
 

@@ -124,6 +124,8 @@ class Config:
         ``default`` or a folder.
     subjects_per_job : int or None
         Participants per shard; None means that the plan decides.
+    streams : str
+        ``alone``: each image is read by itself; ``together``: with the other contrasts of its session.
     """
 
     file: Path
@@ -132,6 +134,7 @@ class Config:
     prompts: tuple[PromptConfig, ...]
     model: str = "default"
     subjects_per_job: int | None = None
+    streams: str = "alone"
     statistics: tuple[StatisticConfig, ...] = ()
 
     def dataset(self, name: str) -> DatasetConfig:
@@ -275,6 +278,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
         prompts=prompts,
         model=model if model == "default" else str(folder / model),
         subjects_per_job=None if jobs == "auto" else int(jobs),
+        streams=content.get("streams", "alone"),
         statistics=statistics,
     )
 

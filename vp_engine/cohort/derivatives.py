@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from vp_engine.bids.derivatives import (
     dseg_name,
     mask_name,
     output_path,
+    raw_uri,
     sidecar,
     transcript_name,
+    transform_name,
     write_dataset_description,
     write_dseg_tsv,
 )
@@ -24,14 +27,24 @@ from vp_engine.cohort.choice import Choice, parse_entities
 from vp_engine.cohort.config import Config
 from vp_engine.cohort.packing import pack
 from vp_engine.cohort.publish import publish_json, publishing, sha256_of
-from vp_engine.cohort.records import derivative_folder
+from vp_engine.cohort.records import TaskRecord, derivative_folder
 from vp_engine.cohort.scans import Delineation, Scans
+from vp_engine.cohort.streams import Companion, Pair, Sha256Pair
 from vp_engine.cohort.tasks import Task
 from vp_engine.errors import InfrastructureError
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes.geometry import voxel_volume_mm3
 from vp_engine.volumes.nifti import write_labels
 from vp_engine.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from vp_engine.volumes.registration import Registration
+
+_TRANSFORM_SIDECAR = "_mode-image_xfm.json"
+_DIRECTION = (
+    "FixedToMoving maps points of the world of the fixed image to the same anatomy in the world of the moving one, in "
+    "RAS+ mm. The text file holds the same in LPS+ mm, with which ITK resamples the moving image onto the fixed one."
+)
 
 
 @dataclass(slots=True)
@@ -55,7 +68,8 @@ def write_masks(
 ) -> Written:
     """Write every structure a task delineated, as label images in the geometry of its scan.
 
-    Structures that do not overlap share a dseg; the others get a mask each.
+    Structures that do not overlap share a dseg; the others get a mask each. With them go the transforms of the images
+    that were to be read together with the scan.
 
     Parameters
     ----------
@@ -76,10 +90,42 @@ def write_masks(
     for path in sorted({path for path, _ in delineated}):
         names = sorted(name for scan, name in delineated if scan == path)
         found = {name: scans.delineation(path, name) for name in names}
-        _write_scan(root, task, delineated[path, names[0]], found, like=scans.volume(path), into=written)
+        companions = scans.companions(path)
+        for pair in (companion.pair for companion in companions if companion.pair is not None):
+            written.outputs |= _write_transform(root, task.participant, pair)
+        _write_scan(root, task, delineated[path, names[0]], found, scans=scans, into=written)
     for row in written.segmentations:
         row["record_id"] = record_id
     return written
+
+
+def read_registrations(root: Path, records: Iterable[TaskRecord]) -> dict[Sha256Pair, Registration]:
+    """Registrations on record, by the hashes of their fixed and moving file.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    records : iterable of TaskRecord
+        Proven: their files have been compared with their hashes.
+    """
+    found: dict[Sha256Pair, Registration] = {}
+    for name in {name for record in records for name in record.outputs if name.endswith(_TRANSFORM_SIDECAR)}:
+        from vp_engine.volumes.registration import Registration
+
+        content = json.loads((root / name).read_text(encoding="utf-8"))
+        found[content["FixedSha256"], content["MovingSha256"]] = Registration(
+            fixed_to_moving=np.array(content["FixedToMoving"]),
+            metric_before=content["MetricBefore"],
+            metric_after=content["MetricAfter"],
+            peak=content["Peak"],
+            overlap=content["Overlap"],
+            translation_mm=content["TranslationMm"],
+            rotation_deg=content["RotationDeg"],
+            reasons=tuple(content["Reasons"]),
+            software=content["Software"],
+        )
+    return found
 
 
 def write_transcript(root: Path, task: Task, transcript: Mapping[str, Any]) -> tuple[str, str]:
@@ -126,9 +172,10 @@ def _structures_by_prompt(output: Path, dataset: str) -> dict[str, list[str]]:
 
 
 def _write_scan(
-    root: Path, task: Task, choice: Choice, found: Mapping[str, Delineation], *, like: Volume, into: Written
+    root: Path, task: Task, choice: Choice, found: Mapping[str, Delineation], *, scans: Scans, into: Written
 ) -> None:
-    scan = choice.scan
+    scan, like = choice.scan, scans.volume(choice.scan.path)
+    about = _sidecar(task.participant, scan.path, scans.companions(scan.path))
     # one name per grid: images other than the best of the session are told apart by the space they define
     best = next(other.scan for other in task.choices if other.scan.session == scan.session)
     space = "orig" if scan.suffix == best.suffix else scan.suffix
@@ -141,7 +188,7 @@ def _write_scan(
         images.append((mask_name(*place, name, entities, space=space), mask, (name,)))
     voxel_mm3 = voxel_volume_mm3(like.affine)
     for file, labels, structures in images:
-        sha256 = _write_image(root, file, labels, like=like, source=scan.path, into=into)
+        sha256 = _write_image(root, file, labels, like=like, about=about, into=into)
         is_dseg = labels is packed.labels
         for structure in structures:
             into.segmentations.append(
@@ -164,12 +211,61 @@ def _write_scan(
 
 
 def _write_image(
-    root: Path, name: PurePosixPath, labels: np.ndarray, *, like: Volume, source: str, into: Written
+    root: Path, name: PurePosixPath, labels: np.ndarray, *, like: Volume, about: Mapping[str, Any], into: Written
 ) -> str:
     path = output_path(root, name)
     with publishing(path) as temporary:
         write_labels(temporary, labels, like=like)
     sha256 = into.outputs[name.as_posix()] = sha256_of(path)
     json_name = name.as_posix().removesuffix(".nii.gz") + ".json"
-    into.outputs[json_name] = publish_json(output_path(root, PurePosixPath(json_name)), sidecar(image=source))
+    into.outputs[json_name] = publish_json(output_path(root, PurePosixPath(json_name)), about)
     return sha256
+
+
+def _sidecar(participant: str, path: str, companions: Iterable[Companion]) -> dict[str, Any]:
+    read = [companion for companion in companions if companion.flag is None]
+    return sidecar(
+        image=path,
+        sources=[companion.scan.path for companion in read],
+        transforms=[_transform_name(participant, companion.pair) for companion in read if companion.pair is not None],
+    )
+
+
+def _transform_name(participant: str, pair: Pair, extension: str = ".txt") -> PurePosixPath:
+    fixed, moving = pair.fixed, pair.moving
+    return transform_name(participant, fixed.session, moving=moving.suffix, fixed=fixed.suffix, extension=extension)
+
+
+def _write_transform(root: Path, participant: str, pair: Pair) -> dict[str, str]:
+    """File → sha256: the sidecar, which says whether to believe it, and the transform itself if so."""
+    from vp_engine.volumes.registration import METHOD, METRIC, write_transform
+
+    found, written = pair.registration, {}
+    if found.accepted:
+        name = _transform_name(participant, pair)
+        with publishing(output_path(root, name)) as temporary:
+            write_transform(temporary, found.fixed_to_moving)
+        written[name.as_posix()] = sha256_of(output_path(root, name))
+    content = {
+        "Sources": [raw_uri(pair.fixed.path), raw_uri(pair.moving.path)],
+        "FixedImage": raw_uri(pair.fixed.path),
+        "FixedSha256": pair.sha256[0],
+        "MovingImage": raw_uri(pair.moving.path),
+        "MovingSha256": pair.sha256[1],
+        "FixedToMoving": found.fixed_to_moving.tolist(),
+        "Direction": _DIRECTION,
+        "Method": METHOD,
+        "Software": found.software,
+        "Metric": METRIC,
+        "MetricBefore": found.metric_before,
+        "MetricAfter": found.metric_after,
+        "Peak": found.peak,
+        "Overlap": found.overlap,
+        "TranslationMm": found.translation_mm,
+        "RotationDeg": found.rotation_deg,
+        "Accepted": found.accepted,
+        "Reasons": list(found.reasons),
+    }
+    name = _transform_name(participant, pair, ".json")
+    written[name.as_posix()] = publish_json(output_path(root, name), content)
+    return written

@@ -17,6 +17,12 @@ TOUCHES_IMAGE_EDGE = "touches_image_edge"
 SESSION_LEFT_OUT = "session_left_out"
 """With a colon and the label: a session that has no scan for a prompt about all of them."""
 
+REGISTRATION_FAILED = "registration_failed"
+"""With a colon and the suffix: an image of the session not read together with this one, as it could not be aligned."""
+
+STREAM_REFUSED = "stream_refused"
+"""With a colon and the suffix: an image of the session not read together with this one, as the gate refuses it."""
+
 FLAGS: Mapping[str, str] = MappingProxyType(
     {
         **FIXES,
@@ -36,6 +42,14 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "different_images": "the number is made of measurements on two contrasts",
         "empty_mask": "nothing was found, so that there is no value",
         "zero_denominator": "something was divided by 0, so that there is no value",
+        REGISTRATION_FAILED: (
+            "under `streams: together`, an image of the session could not be aligned with the one measured and was not "
+            "read with it; its suffix follows a colon, the reason is in the sidecar of the transform"
+        ),
+        STREAM_REFUSED: (
+            "under `streams: together`, an image of the session cannot be trusted and was not read with the one "
+            "measured; its suffix follows a colon"
+        ),
         SESSION_LEFT_OUT: "a session had no scan for a prompt about all of them; its label follows a colon",
     }
 )

@@ -18,7 +18,7 @@ from vp_engine.bids.findings import Finding
 from vp_engine.bids.names import LABEL, suffix_of
 from vp_engine.bids.text_tables import read_participants, read_sessions
 from vp_engine.bids.validate import validate_dataset
-from vp_engine.cohort.choice import natural, suffix_rank
+from vp_engine.cohort.choice import STREAM_SUFFIXES, natural, suffix_rank
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.publish import publish_json
@@ -88,7 +88,9 @@ def write_plan(config: Config, output: Path) -> PlanSummary:
             shards[dataset.name] = assign_shards(
                 participants, size=config.subjects_per_job, known=known.get(dataset.name, {})
             )
-            rows += plan_rows(dataset.name, sessions, config.prompts, shards[dataset.name])
+            rows += plan_rows(
+                dataset.name, sessions, config.prompts, shards[dataset.name], together=config.streams == "together"
+            )
         publish_json(memory, shards)
         write_table(output / "plan.parquet", "plan", rows, metadata={})
         names = {name: sorted({shard_name(number) for number in of.values()}) for name, of in shards.items()}
@@ -103,9 +105,25 @@ def write_plan(config: Config, output: Path) -> PlanSummary:
 
 
 def plan_rows(
-    dataset: str, sessions: Sequence[Session], prompts: Sequence[PromptConfig], shards: Mapping[str, int]
+    dataset: str,
+    sessions: Sequence[Session],
+    prompts: Sequence[PromptConfig],
+    shards: Mapping[str, int],
+    *,
+    together: bool = False,
 ) -> list[Row]:
-    """Rows of the table `plan` for one dataset: every prompt for every session or participant."""
+    """Rows of the table `plan` for one dataset: every prompt for every session or participant.
+
+    Parameters
+    ----------
+    dataset : str
+    sessions : sequence of Session
+    prompts : sequence of PromptConfig
+    shards : mapping of str to int
+        Participant → number of the job.
+    together : bool
+        Whether the other contrasts of a session are read beside the image that a prompt works on.
+    """
     rows: list[Row] = []
     by_participant: dict[str, list[Session]] = {}
     for session in sessions:
@@ -114,7 +132,7 @@ def plan_rows(
         for prompt in prompts:
             groups = [own] if prompt.scope == "participant" else [[session] for session in own]
             for group in groups:
-                row = _row(dataset, prompt, group)
+                row = _row(dataset, prompt, group, beside=STREAM_SUFFIXES if together else ())
                 rows.append(row | {"participant": participant, "shard": shards[participant]})
     return rows
 
@@ -216,9 +234,31 @@ def _announced(read: Callable[[], pd.DataFrame], column: str, name: str, finding
     return [label for label in labels if LABEL.fullmatch(label)]
 
 
-def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row:
+def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session], *, beside: Sequence[str]) -> Row:
     alone = sessions[0] if prompt.scope == "session" else None
-    scans = [
+    found = _scans(sessions)
+    scans = [scan for scan in found if not prompt.images or scan["suffix"] in prompt.images]
+    status, code, reason = _outcome(prompt, sessions)
+    return {
+        "dataset": dataset,
+        "session": alone.session if alone else None,
+        "prompt_id": prompt.id,
+        "prompt": prompt.text,
+        "scope": prompt.scope,
+        "images": list(prompt.images),
+        "scans": scans if status is None else [],
+        "streams": [scan for scan in found if scan["suffix"] in beside] if status is None else [],
+        "left_out": [] if status is not None else _left_out(sessions, scans),
+        "status": status,
+        "reason_code": code,
+        "reason": reason,
+        "acquired": alone.acquired if alone else None,
+        "days": alone.days if alone else None,
+    }
+
+
+def _scans(sessions: Sequence[Session]) -> list[Row]:
+    return [
         {
             "session": session.session,
             "acquired": session.acquired,
@@ -229,24 +269,7 @@ def _row(dataset: str, prompt: PromptConfig, sessions: Sequence[Session]) -> Row
         }
         for session in sorted(sessions, key=lambda s: natural(s.session or ""))
         for scan in sorted(session.scans, key=lambda s: (s.suffix, s.path))
-        if not prompt.images or scan.suffix in prompt.images
     ]
-    status, code, reason = _outcome(prompt, sessions)
-    return {
-        "dataset": dataset,
-        "session": alone.session if alone else None,
-        "prompt_id": prompt.id,
-        "prompt": prompt.text,
-        "scope": prompt.scope,
-        "images": list(prompt.images),
-        "scans": scans if status is None else [],
-        "left_out": [] if status is not None else _left_out(sessions, scans),
-        "status": status,
-        "reason_code": code,
-        "reason": reason,
-        "acquired": alone.acquired if alone else None,
-        "days": alone.days if alone else None,
-    }
 
 
 def _left_out(sessions: Sequence[Session], scans: Sequence[Row]) -> list[str]:

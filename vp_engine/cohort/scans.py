@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.flags import mask_flags, reaches_skull
+from vp_engine.cohort.streams import Companion, Streams
 from vp_engine.errors import InputRefused, RequestRefused
+from vp_engine.measure.surroundings import is_skull_stripped
 from vp_engine.volumes.intake import GateLimits
 from vp_engine.volumes.nifti import read_image
 from vp_engine.volumes.volume import Volume
@@ -88,12 +91,15 @@ class Delineation:
         The mask inside its bounding box.
     qc_score : float or None
         Expected Dice with the truth, 0 to 1; None when nothing was found.
+    flags : tuple of str
+        What its surroundings say about it; see `vp_engine.cohort.flags`.
     """
 
     shape: tuple[int, ...]
     start: tuple[int, ...]
     box: np.ndarray
     qc_score: float | None
+    flags: tuple[str, ...] = ()
 
     @property
     def where(self) -> tuple[slice, ...]:
@@ -104,6 +110,12 @@ class Delineation:
     def voxels(self) -> int:
         """Voxels inside."""
         return int(np.count_nonzero(self.box))
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether it has a voxel in an outermost slice of the grid: the structure may go on outside."""
+        ends = zip(self.where, self.shape, strict=True)
+        return self.voxels > 0 and any(span.start == 0 or span.stop == size for span, size in ends)
 
     def full(self) -> np.ndarray:
         """The mask on the whole grid, bool."""
@@ -122,12 +134,22 @@ class Scans:
     segmenter : Segmenter
     limits : GateLimits, optional
         What the gate accepts, if not the usual.
+    streams : Streams, optional
+        What is read together with which scan; without, each is read alone.
     """
 
-    def __init__(self, root: Path | None, segmenter: Segmenter, *, limits: GateLimits | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        segmenter: Segmenter,
+        *,
+        limits: GateLimits | None = None,
+        streams: Streams | None = None,
+    ) -> None:
         self.root = root
         self.segmenter = segmenter
         self.limits = limits
+        self._streams = streams or Streams()
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._refused: dict[str, InputRefused] = {}
         self._wanted: dict[str, set[str]] = {}
@@ -157,6 +179,20 @@ class Scans:
     def _file(self, path: str) -> Path:
         return Path(path) if self.root is None else self.root / path
 
+    def companions(self, path: str) -> tuple[Companion, ...]:
+        """The other images of the session of a scan, registered to it; those that cannot be used say so.
+
+        Raises
+        ------
+        InputRefused
+            If the scan itself is refused.
+        """
+        return self._streams.companions(path, self.volume)
+
+    def left_out(self, path: str) -> tuple[str, ...]:
+        """Flags of images that should have been read together with a scan and were not."""
+        return tuple(companion.flag for companion in self.companions(path) if companion.flag is not None)
+
     def want(self, path: str, structures: Iterable[str]) -> None:
         """Announce structures that will be asked for, so that one call of the network gives them all."""
         self._wanted.setdefault(path, set()).update(structures)
@@ -178,7 +214,9 @@ class Scans:
                 )
             asked = {structure, *self._wanted.get(path, ())}
             missing = sorted(name for name in asked if self.can(name) and (path, name) not in self._found)
-            found = delineate(self.volume(path), missing, self.segmenter)
+            usable = [companion for companion in self.companions(path) if companion.flag is None]
+            others = [companion.placed(self.volume(companion.scan.path)) for companion in usable]
+            found = delineate(self.volume(path), missing, self.segmenter, others=others)
             self._found.update({(path, name): mask for name, mask in found.items()})
         return self._found[path, structure]
 
@@ -205,8 +243,19 @@ def delineate(
     unions = {name: STRUCTURES[name].parts for name in structures}
     if not unions:
         return {}
-    return {
+    at_skull = any(reaches_skull(name) for name in structures)
+    if at_skull:
+        unions.setdefault("brain", STRUCTURES["brain"].parts)
+    found = {
         name: _delineation(region, volume.shape) for name, region in segmenter.regions(volume, unions, others=others)
+    }
+    stripped = (
+        at_skull and found["brain"].voxels > 0 and is_skull_stripped(volume.data, found["brain"].full(), volume.affine)
+    )
+    return {
+        name: replace(mask, flags=mask_flags(name, at_edge=mask.at_edge, skull_stripped=stripped))
+        for name, mask in found.items()
+        if name in structures
     }
 
 

@@ -27,7 +27,8 @@ class Fingerprint:
     key : str
         Hash of question, scans, weights and version of the code: equal keys, equal results.
     input_sha256 : str or None
-        Hash over the hashes of the images offered, in order of path; None when none could be read.
+        Hash over the hashes of the images offered and of those read with them, in order of path; None when none
+        could be read.
     """
 
     key: str
@@ -77,6 +78,11 @@ class Task:
         """Name within the participant."""
         return task_id(self.session, self.prompt_id)
 
+    @property
+    def paths(self) -> set[str]:
+        """Every scan the result may rest on."""
+        return {scan.path for choice in self.choices for scan in (choice.scan, *choice.others)}
+
     def fingerprint(
         self, scans: Mapping[str, str | None], model_id: str, *, limits: GateLimits | None = None
     ) -> Fingerprint:
@@ -89,7 +95,7 @@ class Task:
         model_id : str
         limits : GateLimits, optional
         """
-        hashes = [scans[path] for path in sorted(choice.scan.path for choice in self.choices)]
+        hashes = [scans[path] for path in sorted(self.paths)]
         gate = asdict(limits or GateLimits())
         key = task_key(**asdict(self), hashes=hashes, model_id=model_id, version=__version__, gate=gate)
         known = [sha for sha in hashes if sha is not None]
@@ -121,12 +127,12 @@ def read_tasks(output: Path, dataset: str, shard: int | None = None) -> dict[str
 
 def scan_hashes(tasks: Iterable[Task], root: Path) -> dict[str, str | None]:
     """Path → sha256 of every scan the tasks may use, each read once; None for one that cannot be read."""
-    paths = {choice.scan.path for task in tasks for choice in task.choices}
+    paths = {path for task in tasks for path in task.paths}
     return {path: _sha256(root / path, root) for path in sorted(paths)}
 
 
 def _task(row: Mapping[str, Any]) -> Task:
-    scans = (PlannedScan(**scan) for scan in row["scans"])
+    scans, streams = ([PlannedScan(**scan) for scan in row[column]] for column in ("scans", "streams"))
     reason = None if row["status"] is None else f"{row['reason_code']}: {row['reason']}"
     return Task(
         dataset=row["dataset"],
@@ -136,7 +142,7 @@ def _task(row: Mapping[str, Any]) -> Task:
         prompt=row["prompt"],
         images=tuple(row["images"]),
         scope=row["scope"],
-        choices=tuple(choose(scans, tuple(row["images"]))),
+        choices=tuple(choose(scans, tuple(row["images"]), beside=streams)),
         left_out=tuple(row["left_out"]),
         status=row["status"],
         reason=reason,

@@ -109,7 +109,8 @@ class CohortWorld:
         choice = self._choice(image.session, image.suffix)
         found = self._scans.delineation(choice.scan.path, structure)
         self.delineated[choice.scan.path, structure] = choice
-        return Mask(image=image, structure=structure, data=found.full(), qc_score=found.qc_score)
+        flags = (*found.flags, *self._scans.left_out(choice.scan.path))
+        return Mask(image=image, structure=structure, data=found.full(), qc_score=found.qc_score, flags=flags)
 
     def _choice(self, session: SessionInfo, suffix: str) -> Choice:
         choice = self._choices.get((session.label, suffix))

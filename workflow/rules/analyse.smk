@@ -19,6 +19,7 @@ rule analyse:
         # what changes every result, so that jobs run again; weights may change in place
         asked=[
             *(f"{prompt.id}: {prompt.text}" for prompt in CONFIG.prompts),
+            CONFIG.streams,
             CONFIG.model,
             model_id(model_folder(CONFIG.model)),
             __version__,

@@ -18,7 +18,7 @@ checkpoint index:
         runtime=60,
     params:
         config=CONFIG_FILE,
-        asked=[repr(CONFIG.datasets), repr(CONFIG.prompts), CONFIG.subjects_per_job, __version__],
+        asked=[repr(CONFIG.datasets), repr(CONFIG.prompts), CONFIG.subjects_per_job, CONFIG.streams, __version__],
         output=OUTPUT,
     shell:
         "vp index --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"

@@ -1,0 +1,148 @@
+"""Which other images of a session are read together with one, and where they lie: each pair is registered once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vp_engine.cohort.choice import Choice, PlannedScan, suffix_rank
+from vp_engine.cohort.flags import REGISTRATION_FAILED, STREAM_REFUSED
+from vp_engine.errors import InputRefused
+from vp_engine.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from vp_engine.volumes.registration import Matrix, Registration
+
+_log = logging.getLogger(__name__)
+
+Sha256Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two images of one session, registered.
+
+    Attributes
+    ----------
+    fixed, moving : PlannedScan
+        Fixed is the one that comes first in `SUFFIX_ORDER`.
+    sha256 : tuple of str
+        Of the files, fixed and moving.
+    registration : Registration
+    """
+
+    fixed: PlannedScan
+    moving: PlannedScan
+    sha256: Sha256Pair
+    registration: Registration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Companion:
+    """Another image of the session, as seen from the one that is delineated.
+
+    Attributes
+    ----------
+    scan : PlannedScan
+        The other image.
+    pair : Pair or None
+        The two of them; None when the gate refuses the other.
+    """
+
+    scan: PlannedScan
+    pair: Pair | None
+
+    @property
+    def to_image(self) -> Matrix | None:
+        """World of the other image → world of the one delineated, RAS+ mm, (4, 4); None when it is left out."""
+        if self.pair is None or not self.pair.registration.accepted:
+            return None
+        registration = self.pair.registration
+        return registration.moving_to_fixed if self.pair.moving == self.scan else registration.fixed_to_moving
+
+    def placed(self, volume: Volume) -> Volume:
+        """The other image in the world of the one delineated: the same voxels under another affine.
+
+        Raises
+        ------
+        ValueError
+            If the other image is left out.
+        """
+        if self.to_image is None:
+            raise ValueError(f"expected an image that is read, got {self.flag}")
+        return replace(volume, affine=self.to_image @ volume.affine, forms=None)
+
+    @property
+    def flag(self) -> str | None:
+        """Why it is left out, for the rows; None when it is read."""
+        if self.pair is None:
+            return f"{STREAM_REFUSED}:{self.scan.suffix}"
+        return None if self.pair.registration.accepted else f"{REGISTRATION_FAILED}:{self.scan.suffix}"
+
+
+class Streams:
+    """The companions of the scans of one participant.
+
+    Parameters
+    ----------
+    choices : iterable of Choice
+        Scans that may be delineated, with their `others`.
+    sha256 : mapping of str
+        Path → sha256 of the file.
+    known : mapping, optional
+        Hashes of fixed and moving file → their registration, where it is on record.
+    """
+
+    def __init__(
+        self,
+        choices: Iterable[Choice] = (),
+        sha256: Mapping[str, str | None] | None = None,
+        known: Mapping[Sha256Pair, Registration] | None = None,
+    ) -> None:
+        self._choices = {choice.scan.path: choice for choice in choices}
+        self._sha256 = sha256 or {}
+        self._registrations = dict(known or {})
+        self._companions: dict[str, tuple[Companion, ...]] = {}
+
+    def companions(self, path: str, read: Callable[[str], Volume]) -> tuple[Companion, ...]:
+        """The other images of a scan, registered to it, whether they can be used or not.
+
+        Parameters
+        ----------
+        path : str
+            Of the scan.
+        read : callable
+            Path → its image.
+
+        Raises
+        ------
+        InputRefused
+            If the gate refuses the scan itself.
+        """
+        if path not in self._choices:
+            return ()
+        if path not in self._companions:
+            choice = self._choices[path]
+            self._companions[path] = tuple(self._companion(choice.scan, other, read) for other in choice.others)
+        return self._companions[path]
+
+    def _companion(self, scan: PlannedScan, other: PlannedScan, read: Callable[[str], Volume]) -> Companion:
+        read(scan.path)
+        try:
+            read(other.path)
+        except InputRefused as refusal:
+            _log.warning("%s is read without %s: %s", scan.path, other.path, refusal.message)
+            return Companion(other, None)
+        fixed, moving = sorted((scan, other), key=lambda one: suffix_rank(one.suffix))
+        from vp_engine.volumes.registration import register  # with it come scipy and, when it runs, SimpleITK
+
+        hashes = str(self._sha256[fixed.path]), str(self._sha256[moving.path])
+        if hashes not in self._registrations:
+            self._registrations[hashes] = register(read(fixed.path), read(moving.path))
+        pair = Pair(fixed, moving, hashes, self._registrations[hashes])
+        if not pair.registration.accepted:
+            reasons = ", ".join(pair.registration.reasons)
+            _log.warning("%s is read without %s, which could not be aligned: %s", scan.path, other.path, reasons)
+        return Companion(other, pair)
