@@ -101,7 +101,7 @@ _CROP = SynthesisRanges(
 )
 
 RECIPES: dict[str, VisionRecipe] = {
-    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(800, (_CROP, _CROP, _WHOLE)))),
+    "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
     "gpu-1mm": VisionRecipe(
         (Stage(4000, (_COARSE,)), Stage(8000, (_WHOLE,)), Stage(12000, (_CROP, _CROP, _WHOLE))),
         decay_steps=10_000,
