@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vp_engine.cohort.flags import FLAGS
 from vp_engine.environment.reference import reference
 from vp_engine.tables.schema import SCHEMAS, load_schema
 
@@ -14,7 +15,7 @@ NOTE = "<!-- Made by docs/generate.py; `make docs` writes it anew. -->\n"
 
 
 def tables_reference() -> str:
-    """Every table with its key and columns, from schemas/."""
+    """Every table with its key and columns, from schemas/, and every flag."""
     lines = ["# Tables", "", "Parquet files in `results/tables/`; the rules are the JSON Schemas in `schemas/`.", ""]
     for name in SCHEMAS:
         schema = load_schema(name)
@@ -23,7 +24,15 @@ def tables_reference() -> str:
         lines += ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{column}` | {_type(rule)} | {_cell(rule)} |" for column, rule in schema["properties"].items()]
         lines += [""]
-    return "\n".join(lines)
+    lines += [
+        "## Flags",
+        "",
+        "What can stand in the column `flags` of `measurements`, without details after a colon.",
+        "",
+    ]
+    lines += ["| flag | meaning |", "|---|---|"]
+    lines += [f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()]
+    return "\n".join([*lines, ""])
 
 
 def _type(rule: dict[str, Any]) -> str:
