@@ -17,7 +17,7 @@ from vp_engine.environment.instruction import Instruction
 from vp_engine.volumes.nifti import write_image
 from vp_engine.volumes.volume import Volume
 
-SHAPE = (14, 16, 12)
+SHAPE = (16, 18, 14)
 AFFINE = np.diag([-2.0, 2.0, 3.0, 1.0])  # LAS: left-handed, as many scanners write
 
 
@@ -59,13 +59,14 @@ class IntensitySegmenter:
 
 
 def brain(seed: int, *, grown: int = 0) -> np.ndarray:
-    """Boxes two voxels wide, one per part; `left_hippocampus` longer by `grown`."""
+    """Boxes two voxels wide, one per part, none at the edge; `left_hippocampus` longer by `grown`."""
     data = np.zeros(SHAPE, dtype=np.float32)
     for number, name in enumerate(PARTS):
         x, rest = divmod(number, 12)
         y, z = divmod(rest, 4)
         size = 2 + (grown if name == "left_hippocampus" else 0)
-        data[4 * x : 4 * x + 2, 5 * y : 5 * y + size, 3 * z : 3 * z + 2] = number + 1
+        x, y, z = 1 + 4 * x, 1 + 5 * y, 1 + 3 * z
+        data[x : x + 2, y : y + size, z : z + 2] = number + 1
     noise = np.random.default_rng(seed).uniform(-0.05, 0.05, SHAPE)
     return (data + noise).astype(np.float32)
 

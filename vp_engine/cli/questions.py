@@ -42,7 +42,8 @@ def segment(
 
     segmenter = load_segmenter(model, device=device)
     for found in segment_file(scan, structures or [], output, segmenter=segmenter, others=others or []):
-        print(f"{found.structure}\t{found.volume_mm3:.1f} mm3\tlabel {found.label} in {found.path}")
+        where = f"label {found.label} in {found.path}"
+        print("\t".join([found.structure, f"{found.volume_mm3:.1f} mm3", where, *found.flags]))
 
 
 def ask(

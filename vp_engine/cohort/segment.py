@@ -37,6 +37,8 @@ class Segmented:
     volume_mm3 : float
     qc_score : float or None
         Expected Dice with the truth, 0 to 1; None when nothing was found.
+    flags : tuple of str
+        What its surroundings say about it; see `vp_engine.cohort.flags`.
     """
 
     structure: str
@@ -45,6 +47,7 @@ class Segmented:
     voxels: int
     volume_mm3: float
     qc_score: float | None
+    flags: tuple[str, ...]
 
 
 def segment_file(
@@ -127,8 +130,9 @@ def write_masks(output: Path, name: str, found: Mapping[str, Delineation], *, li
     voxel_mm3 = voxel_volume_mm3(like.affine)
 
     def add(structure: str, label: int, path: Path) -> None:
-        voxels, qc_score = found[structure].voxels, found[structure].qc_score
-        rows.append(Segmented(structure, label, path, voxels, voxels * voxel_mm3, qc_score))
+        mask = found[structure]
+        volume_mm3 = mask.voxels * voxel_mm3
+        rows.append(Segmented(structure, label, path, mask.voxels, volume_mm3, mask.qc_score, mask.flags))
 
     if packed.labels is not None:
         path = output / f"{name}_dseg.nii.gz"
@@ -141,9 +145,11 @@ def write_masks(output: Path, name: str, found: Mapping[str, Delineation], *, li
         add(structure, 1, path)
     labels = [f"{STRUCTURES[s].label}\t{s}\t{abbreviation(s)}\n" for s in packed.shared]
     publish_bytes(output / f"{name}_dseg.tsv", "".join(["index\tname\tabbreviation\n", *labels]).encode())
-    header = "name\tvoxels\tvolume_mm3\tqc_score\tfile\tlabel\n"
+    header = "name\tvoxels\tvolume_mm3\tqc_score\tfile\tlabel\tflags\n"
     lines = [
-        f"{r.structure}\t{r.voxels}\t{r.volume_mm3:.6g}\t{_text(r.qc_score)}\t{r.path.name}\t{r.label}\n" for r in rows
+        f"{r.structure}\t{r.voxels}\t{r.volume_mm3:.6g}\t{_text(r.qc_score)}\t{r.path.name}\t{r.label}\t"
+        f"{','.join(r.flags) or 'n/a'}\n"
+        for r in rows
     ]
     publish_bytes(output / f"{name}_volumes.tsv", "".join([header, *lines]).encode())
     return rows
