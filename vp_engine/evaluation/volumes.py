@@ -71,4 +71,4 @@ def intraclass_correlation(ratings: ArrayLike) -> float:
     between = k * float(((subject_N1 - x_NK.mean()) ** 2).sum()) / (n - 1)
     judges = n * float(((rater_1K - x_NK.mean()) ** 2).sum()) / (k - 1)
     error = float(((x_NK - subject_N1 - rater_1K + x_NK.mean()) ** 2).sum()) / ((n - 1) * (k - 1))
-    return (between - error) / (between + (k - 1) * error + k * (judges - error) / n)
+    return float((between - error) / (between + (k - 1) * error + k * (judges - error) / n))
