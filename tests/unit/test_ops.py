@@ -363,6 +363,13 @@ def test_compare_with_its_tolerance(a: float, b: float, word: str) -> None:
     assert observation.values == (Text(word),)
 
 
+def test_comparing_one_visit_with_itself_is_refused() -> None:
+    observation, _ = run(
+        f"read(compare({vol('brainstem')}, {vol('brainstem')}))", world=BoxWorld(SIZES, sessions=YEAR_APART[:1])
+    )
+    assert (observation.status, observation.code) == ("refused", "one_session")
+
+
 def test_comparing_an_undefined_number_is_refused() -> None:
     area = 'surface_area(segment(scan(first), "csf"))'
     for code in (f"read(compare({area}, {area}))", f"if {area} > 1:\n    read({area})"):

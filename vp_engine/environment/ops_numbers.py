@@ -120,7 +120,7 @@ def annual_percent_rate(context: Context, earlier: Number, later: Number) -> Num
     return combined(later, earlier, "annual_rate", "%/year", lambda b, a: arithmetic.percent_change(a, b) / years)
 
 
-def compare(a: Number, b: Number) -> Text:
+def compare(context: Context, a: Number, b: Number) -> Text:
     """Say whether a is ``greater`` than b, ``less``, or ``equal``.
 
     Equal means closer than 1 % of the larger magnitude.
@@ -128,9 +128,11 @@ def compare(a: Number, b: Number) -> Text:
     Raises
     ------
     RequestRefused
-        If one of them is undefined.
+        If one of them is undefined, or if two visits are meant and there is one.
     """
     _require_same_unit(a, b)
+    if a == b and len(context.world.sessions) < 2:  # what a program for two visits comes to
+        raise RequestRefused("a comparison over time needs two sessions and only one is at hand", code="one_session")
     first, second = defined(a), defined(b)
     if abs(first - second) <= EQUAL_WITHIN * max(abs(first), abs(second)):
         return Text("equal")
