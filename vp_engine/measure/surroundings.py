@@ -50,7 +50,8 @@ def head_share(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> floa
 
     Looks 6 to 25 mm away from the brain, where scalp and marrow are, and only above its middle, where faces are not
     removed and necks not cut off. Directions in which the field of view ends before 15 mm do not count. Tissue
-    is what differs from the darkest there by a fifth of what the brain does, in a tenth of the voxels of a direction.
+    is what is brighter than the darkest there by a fifth of what the brain is, in a tenth of the voxels of a
+    direction.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def head_share(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> floa
         return 0.0
     around = values[shell]
     darkest = np.percentile(around, _DARKEST_PERCENT)
-    tissue = np.abs(around - darkest) > _TISSUE_CONTRAST * abs(np.median(values[inside]) - darkest)
+    tissue = around - darkest > _TISSUE_CONTRAST * abs(np.median(values[inside]) - darkest)
     cell = _direction(position_mm[shell])
     voxels, far, tissues = (
         np.bincount(cell, weights=found, minlength=_CELLS**3)
