@@ -321,7 +321,7 @@ def test_edited_prompt_is_not_answered_by_its_old_record(again: Study) -> None:
     ],
 )
 def test_device_that_fails_is_no_bug(study: Study, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    def failing(_volume: Any, _unions: Any) -> Any:
+    def failing(_volume: Any, _unions: Any, **_options: Any) -> Any:
         raise failure
 
     monkeypatch.setattr(study.segmenter, "regions", failing)
@@ -350,11 +350,11 @@ def test_bug_does_not_take_the_neighbours_along(study: Study, monkeypatch: pytes
     study.config = replace(study.config, subjects_per_job=3)
     calls = study.segmenter.regions
 
-    def faulty(volume: Any, unions: Any) -> Any:
+    def faulty(volume: Any, unions: Any, **options: Any) -> Any:
         if len(study.segmenter.calls) == 0:
             study.segmenter.calls.append(())
             raise ZeroDivisionError
-        return calls(volume, unions)
+        return calls(volume, unions, **options)
 
     monkeypatch.setattr(study.segmenter, "regions", faulty)
     with pytest.raises(ZeroDivisionError):
