@@ -24,7 +24,7 @@ _LEAST_HEAD_SHARE = 0.3
 def is_skull_stripped(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> bool:
     """Whether an image shows a brain without its head, so that nothing in it says where the skull was.
 
-    True when `head_share` is below 0.3. Images of whole heads had 0.59 and more, stripped ones 0.07 and less, or 0.14
+    True when `head_share` is below 0.3. Images of whole heads had 0.51 and more, stripped ones 0.07 and less, or 0.14
     with noise of a tenth of the brain's brightness in their background. A field of view that ends at the brain counts
     as stripped: there is no head in it either.
 
