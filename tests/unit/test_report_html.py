@@ -45,7 +45,9 @@ def results(tmp_path: Path) -> Path:
         who = f"{n:02d}"
         for prompt, text in (("vol", HOSTILE), ("liver", "How large is the liver?")):
             own = {"participant": who, "prompt_id": prompt, "prompt": text}
-            plan.append(row_of("plan", **own, scope="session", images=["T1w"], scans=[], streams=[], left_out=[], shard=0))
+            plan.append(
+                row_of("plan", **own, scope="session", images=["T1w"], scans=[], streams=[], left_out=[], shard=0)
+            )
             refused = prompt == "liver"
             outcome = {"status": "refused" if refused else "ok", "reason": f"no_target: {HOSTILE}" if refused else None}
             if n != 9:
