@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # what users' scripts rely on; a change needs a new schema_version
 COLUMNS = {
-    "plan": "dataset participant session prompt_id prompt scope images scans streams left_out status reason_code reason "
-    "shard acquired days",
+    "plan": "dataset participant session prompt_id prompt scope images scans streams left_out status reason_code "
+    "reason shard acquired days",
     "measurements": "dataset participant session prompt_id target measure value text unit image reference_session "
     "qc_score flags model_id program_sha256 record_id",
     "segmentations": "dataset participant session prompt_id target label path voxels volume_mm3 spacing_mm space "
