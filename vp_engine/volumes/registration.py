@@ -3,7 +3,7 @@
 Only this module uses SimpleITK, which is loaded at the first registration. All matrices map world to world, RAS+ mm;
 ITK's own coordinates are LPS+, and an ITK transform maps points of the fixed image to points of the moving one.
 
-Legend: N points, K candidates; ``_N3`` world points, ``_44`` homogeneous matrices, ``_XYZ`` a grid.
+Legend: ``_N3`` points, ``_44`` homogeneous matrices, ``_XYZ`` a grid.
 """
 
 # SimpleITK is published without annotations of its functions
@@ -35,11 +35,10 @@ METRIC = (
 )
 
 LEAST_GAIN = 0.02
-"""Share by which the optimum must beat the headers, in metric above 1, to be believed. The optimum of scans that are
-aligned already gains up to 1.6 %; 2 % is half a millimetre."""
+"""Share by which the optimum must beat the headers, in metric above 1, to be believed; about half a millimetre."""
 
-LEAST_METRIC = 1.05
-LEAST_PEAK = 0.028
+LEAST_METRIC = 1.03
+LEAST_PEAK = 0.022
 LEAST_OVERLAP = 0.8
 MOST_TRANSLATION_MM = 60.0
 MOST_ROTATION_DEG = 45.0
@@ -111,8 +110,12 @@ REASONS = {
     "low_overlap": f"overlap is below {LEAST_OVERLAP}",
     "large_motion": f"translation_mm is above {MOST_TRANSLATION_MM:g} or rotation_deg above {MOST_ROTATION_DEG:g}",
 }
-"""Code of a bad registration to meaning. The limits were set between 28 pairs of scans of one session, aligned and not,
-and pairs of different people, scans against noise, and mirrored or turned scans."""
+"""Code of a bad registration to meaning.
+
+Among 13 pairs of contrasts of one session the lowest peak is 0.026, the lowest metric 1.065 and the lowest overlap 0.95.
+The highest peak of a wrong pair is 0.016 for two people in two contrasts, 0.018 for a mirrored image, 0.021 for two people
+in one contrast, and 0.012 for a head filled with noise.
+"""
 
 
 def register(fixed: Volume, moving: Volume) -> Registration:
@@ -213,6 +216,8 @@ def _head(volume: Volume) -> _Head:
     tissue = np.pad(np.abs(smooth - air) > _HEAD_LEVEL, 2)
     closed = ndimage.binary_closing(tissue, iterations=2)[2:-2, 2:-2, 2:-2]
     inside = ndimage.binary_fill_holes(closed)
+    if not inside.any():
+        inside[:] = True
     deep = ndimage.binary_erosion(inside, iterations=_SKIN_VOXELS)
     return _Head(values, smooth, affine, inside, deep if np.count_nonzero(deep) > _BINS**2 else inside)
 
