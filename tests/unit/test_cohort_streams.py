@@ -21,6 +21,7 @@ from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.records import load_record
+from vp_engine.cohort.tasks import Task
 from vp_engine.cohort.verify import verify
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes import registration
@@ -201,6 +202,26 @@ def test_alone_is_computed_anew_only_where_it_differs(study: Study) -> None:
     assert study.keys("02") == before["02"]
     assert not list(study.derivatives.rglob("*_xfm.*"))
     assert verify(study.config.output) == []
+
+
+def test_result_rests_on_the_content_of_the_others() -> None:
+    t1w, flair = (PlannedScan(None, suffix, suffix) for suffix in ("T1w", "FLAIR"))
+    task = Task(
+        dataset="tiny",
+        participant="01",
+        session=None,
+        prompt_id="one",
+        prompt=T1W,
+        images=("T1w",),
+        scope="session",
+        choices=tuple(choose([t1w], beside=[t1w, flair])),
+        left_out=(),
+        status=None,
+        reason=None,
+    )
+    prints = [task.fingerprint({"T1w": "a", "FLAIR": sha}, "fake-1") for sha in ("b", "c")]
+    assert prints[0].key != prints[1].key
+    assert prints[0].input_sha256 != prints[1].input_sha256
 
 
 def test_plainest_of_each_other_contrast_of_the_same_session() -> None:

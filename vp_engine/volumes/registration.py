@@ -112,9 +112,9 @@ REASONS = {
 }
 """Code of a bad registration to meaning.
 
-Among 13 pairs of contrasts of one session the lowest peak is 0.026, the lowest metric 1.065 and the lowest overlap 0.95.
-The highest peak of a wrong pair is 0.016 for two people in two contrasts, 0.018 for a mirrored image, 0.021 for two people
-in one contrast, and 0.012 for a head filled with noise.
+Among 13 pairs of contrasts of one session the lowest peak is 0.026, the lowest metric 1.065, the lowest overlap 0.95.
+The highest peak of a wrong pair is 0.016 for two people in two contrasts, 0.018 for a mirrored image, 0.021 for two
+people in one contrast, and 0.012 for a head filled with noise.
 """
 
 
