@@ -41,7 +41,10 @@ def vp(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_lists_every_command_without_heavy_imports() -> None:
-    heavy = "('torch', 'transformers', 'pandas', 'numpy', 'pyarrow', 'nibabel', 'bids', 'matplotlib', 'rich', 'yaml')"
+    heavy = (
+        "('torch', 'transformers', 'pandas', 'numpy', 'pyarrow', 'nibabel', 'bids', 'matplotlib', 'rich', 'yaml', "
+        "'SimpleITK')"
+    )
     program = (
         "import sys\n"
         "from vp_engine.cli import app\n"

@@ -56,6 +56,11 @@ def test_good_file_becomes_frozen_config(load: Load, tmp_path: Path) -> None:
         config.model = "other"  # type: ignore[misc]  # that it is frozen is what is tested
 
 
+@pytest.mark.parametrize(("line", "streams"), [("", "alone"), ("streams: together\n", "together")])
+def test_images_are_read_alone_unless_asked(load: Load, line: str, streams: str) -> None:
+    assert load(line + GOOD).streams == streams
+
+
 @pytest.mark.parametrize("ids", ["[01, 1e5]", '["01", "1e5"]', "[sub-01, sub-1e5]"])
 def test_participant_ids_stay_text(load: Load, ids: str) -> None:
     assert load(GOOD.replace('["01", "1e5"]', ids)).datasets[0].participants == ("01", "1e5")
@@ -103,6 +108,7 @@ def test_who_only_stands_in_the_table_may_be_excluded(load: Load, tmp_path: Path
         ("images: [T1w]", "images: [T1]", r"prompts\[1\]\.images: no anatomical image 'T1'; did you mean 'T1w'\?"),
         ("images: [T1w]", "images: [T1w, bold]", r"prompts\[1\]\.images: .*'bold'; known: .*FLAIR"),
         ("subjects_per_job: 8", "model: nowhere", r"model: no folder"),
+        ("subjects_per_job: 8", "streams: togehter", r"streams: .*did you mean 'together'"),
     ],
 )
 def test_mistakes_are_named(load: Load, old: str, new: str, said: str | None) -> None:
