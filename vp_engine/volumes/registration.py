@@ -11,9 +11,11 @@ Legend: ``_N3`` points, ``_44`` homogeneous matrices, ``_XYZ`` a grid.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,14 +104,16 @@ class Registration:
         return inverse(self.fixed_to_moving)
 
 
-REASONS = {
-    "no_optimum": "the optimiser found no position in which the images overlap",
-    "sides_unknown": "one of the files does not say which side is left, and heads are nearly symmetric",
-    "low_metric": f"metric_after is below {LEAST_METRIC}",
-    "flat_peak": f"peak is below {LEAST_PEAK}: no structure lies on its counterpart",
-    "low_overlap": f"overlap is below {LEAST_OVERLAP}",
-    "large_motion": f"translation_mm is above {MOST_TRANSLATION_MM:g} or rotation_deg above {MOST_ROTATION_DEG:g}",
-}
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "no_optimum": "the optimiser found no position in which the images overlap",
+        "sides_unknown": "one of the files does not say which side is left, and heads are nearly symmetric",
+        "low_metric": f"metric_after is below {LEAST_METRIC}",
+        "flat_peak": f"peak is below {LEAST_PEAK}: no structure lies on its counterpart",
+        "low_overlap": f"overlap is below {LEAST_OVERLAP}",
+        "large_motion": f"translation_mm is above {MOST_TRANSLATION_MM:g} or rotation_deg above {MOST_ROTATION_DEG:g}",
+    }
+)
 """Code of a bad registration to meaning.
 
 Among 13 pairs of contrasts of one session the lowest peak is 0.026, the lowest metric 1.065, the lowest overlap 0.95.
