@@ -181,7 +181,7 @@ class NetworkSegmenter:
         affine = torch.from_numpy(canonical.affine)
         finest = config.entry_spacing_mm / 2 if config.fine_channels else config.entry_spacing_mm
         shape = entry_shape(canonical.shape, affine, finest)
-        image = torch.from_numpy(rescale(block_mean(image[None, None], shape)[0, 0].cpu().numpy())).to(self.device)
+        image = rescale(block_mean(image[None, None], shape)[0, 0])
         affine = pooled_affine(affine, canonical.shape, shape)
         box = _head_box(image, affine[:3, :3].norm(dim=0).tolist(), trunk_spacing_mm=config.entry_spacing_mm)
         image, start = _cut(image, box)
