@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from vp_engine.environment.misuse import Misuse
-from vp_engine.environment.values import Image, Mask, Value
+from vp_engine.environment.values import Cutout, Image, Mask, Value
 
 BYTES_PER_VOXEL: Mapping[str, int] = MappingProxyType(
     {
@@ -27,6 +27,18 @@ BYTES_PER_VOXEL: Mapping[str, int] = MappingProxyType(
         "std_intensity": 16,
         "median_intensity": 16,
         "distance": 8,
+        "union": 2,
+        "intersection": 2,
+        "difference": 2,
+        "dilate": 24,
+        "erode": 24,
+        "largest": 12,
+        "near": 24,
+        "nearer": 24,
+        "part": 16,
+        "crop": 4,
+        "isolate": 8,
+        "features": 8,
     }
 )
 """Most memory an op takes, per voxel of its largest argument; other ops take none to speak of."""
@@ -49,7 +61,7 @@ class Limits:
     seconds : float
         Wall time since the first step, checked before every call; a call itself is ended by the worker's deadline.
     memory_bytes : int
-        Images and masks held plus what the next op is predicted to take.
+        Images, masks and cutouts held plus what the next op is predicted to take.
     """
 
     steps: int = 16
@@ -148,11 +160,11 @@ class Budget:
 
 
 def held_bytes(values: Iterable[Value]) -> int:
-    """Memory of all images and masks among the values, each array counted once."""
+    """Memory of all images, masks and cutouts among the values, each array counted once."""
     sizes: dict[int, int] = {}
     for value in values:
         for one in value if isinstance(value, list) else [value]:
-            for owner in (one, one.image) if isinstance(one, Mask) else (one,):
-                if isinstance(owner, (Image, Mask)):
+            for owner in (one, one.image) if isinstance(one, (Mask, Cutout)) else (one,):
+                if isinstance(owner, (Image, Mask, Cutout)):
                     sizes[id(owner.data)] = owner.data.nbytes
     return sum(sizes.values())

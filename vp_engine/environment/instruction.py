@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vp_engine.environment.values import Image, Mask, Number, SessionInfo, Text, Value
+from vp_engine.environment.values import Cutout, Features, Image, Mask, Number, SessionInfo, Text, Value
 
 MAX_TEXT = 300
 """Longest text of an observation, in characters."""
@@ -87,6 +87,10 @@ def _described(value: Value) -> str:
             return f"mask of {value.structure}"
         case Image():
             return f"image {value.suffix}"
+        case Cutout():
+            return f"image {value.image.suffix} of {value.structure}"
+        case Features():
+            return "features"
         case SessionInfo():
             return "session"
 

@@ -14,7 +14,7 @@ from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.registry import Context, type_of
 from vp_engine.environment.syntax import parse
 from vp_engine.environment.validator import check
-from vp_engine.environment.values import Mask, Number, Text, Value
+from vp_engine.environment.values import Cutout, Mask, Number, Result, Text, Value
 from vp_engine.environment.vocabulary import PROGRAM_VARIABLES
 from vp_engine.environment.walker import Run, run_block, segment_nodes
 from vp_engine.environment.world import World
@@ -49,22 +49,27 @@ class Environment:
         self.world = world
         self.budget = Budget(limits or Limits(), clock=clock)
         self._names: dict[str, Value] = {}
-        self._results: list[Number | Text | Mask] = []
+        self._results: list[Result] = []
 
     @property
-    def results(self) -> tuple[Number | Text | Mask, ...]:
+    def results(self) -> tuple[Result, ...]:
         """Everything reported, answered and saved, in order."""
         return tuple(self._results)
 
     @property
     def reported(self) -> tuple[Number | Text, ...]:
         """Numbers and answers, in order: rows of `measurements`."""
-        return tuple(row for row in self._results if not isinstance(row, Mask))
+        return tuple(row for row in self._results if isinstance(row, (Number, Text)))
 
     @property
     def saved(self) -> tuple[Mask, ...]:
         """Masks, in order: rows of `segmentations`."""
         return tuple(row for row in self._results if isinstance(row, Mask))
+
+    @property
+    def cutouts(self) -> tuple[Cutout, ...]:
+        """Images, in order: files without a row."""
+        return tuple(row for row in self._results if isinstance(row, Cutout))
 
     @property
     def variables(self) -> dict[str, str]:

@@ -83,7 +83,7 @@ def segment(context: Context, image: Image, structure: Structure) -> Mask:
     """
     _require_supported(context.world, structure)
     if STRUCTURES[structure].side in SIDES:
-        _require_lateralised(image, structure)
+        require_lateralised(image, structure)
     if context.phi is None:
         return context.world.segment(image, structure)
     return context.world.segment(image, structure, phi=context.phi)
@@ -110,7 +110,7 @@ def parcels(context: Context, image: Image) -> list[Mask]:
     names = [name for name in PARTS if name in context.world.structures]
     if not names:
         raise RequestRefused("these weights know no part of the brain", code="unsupported_structure")
-    _require_lateralised(image, "the parts of both sides")
+    require_lateralised(image, "the parts of both sides")
     return [context.world.segment(image, name) for name in names]
 
 
@@ -118,6 +118,21 @@ def is_supported(world: World, structure: str) -> bool:
     """Whether the weights can delineate a structure, by itself or as the union of its parts."""
     parts = STRUCTURES[structure].parts
     return structure in world.structures or (bool(parts) and all(part in world.structures for part in parts))
+
+
+def require_lateralised(image: Image, what: str) -> None:
+    """Refuse what has a side on an image whose file does not say which side is left.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    if not image.lateralised:
+        raise RequestRefused(
+            f"{what} cannot be told apart: the {image.suffix} file does not say which side is left "
+            "(no sform and no qform); restore its orientation",
+            code="not_lateralised",
+        )
 
 
 def _require_supported(world: World, structure: str) -> None:
@@ -131,15 +146,6 @@ def _require_supported(world: World, structure: str) -> None:
         f"these weights cannot delineate {structure}; the nearest they can: {', '.join(nearest) or 'nothing'}",
         code="unsupported_structure",
     )
-
-
-def _require_lateralised(image: Image, what: str) -> None:
-    if not image.lateralised:
-        raise RequestRefused(
-            f"{what} cannot be told apart: the {image.suffix} file does not say which side is left "
-            "(no sform and no qform); restore its orientation",
-            code="not_lateralised",
-        )
 
 
 FUNCTIONS = (scan, image, segment, parcels)

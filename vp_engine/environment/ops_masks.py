@@ -9,8 +9,8 @@ from types import ModuleType
 
 import numpy as np
 
-from vp_engine.anatomy import STRUCTURES
-from vp_engine.environment.misuse import Misuse
+from vp_engine.environment.grids import all_flags, lowest_score, on_grid
+from vp_engine.environment.regions import not_found
 from vp_engine.environment.values import Image, Mask, Number
 from vp_engine.errors import RequestRefused
 from vp_engine.measure import voxels
@@ -20,8 +20,9 @@ from vp_engine.measure.arithmetic import UndefinedMeasure
 def volume(mask: Mask) -> Number:
     """Volume of a mask, in mm3.
 
-    Number of voxels times the volume of one, right for any grid. An empty mask of a lesion or tumour has volume 0;
-    of anatomy, which everyone has, the volume is undefined: it was not found.
+    Number of voxels times the volume of one, right for any grid. An empty mask of a lesion or tumour has volume 0,
+    and so has an empty region of what was found; of anatomy, which everyone has, the volume is undefined: it was not
+    found.
     """
     return _number(mask, "volume", "mm3", partial(_volume_mm3, mask))
 
@@ -128,12 +129,10 @@ def distance(a: Mask, b: Mask) -> Number:
 
     Belongs to the first structure. Both must be of the same session. Undefined when one is empty.
     """
-    _require_same_session(a, b.image)
-    data, moved = _on_grid(b, a.image)
+    data, moved = on_grid(b, a.image)
     number = _number(a, "distance", "mm", partial(_shape().distance_mm, a.data, data, a.image.affine))
-    scores = [mask.qc_score for mask in (a, b) if mask.qc_score is not None]
-    flags = _flags(number.flags, b.flags, b.image.flags, moved)
-    return replace(number, qc_score=min(scores, default=None), flags=flags)
+    flags = all_flags(number.flags, b.flags, b.image.flags, moved)
+    return replace(number, qc_score=lowest_score(a, b), flags=flags)
 
 
 def _centroid(mask: Mask, axis: int) -> Number:
@@ -144,10 +143,9 @@ def _centroid(mask: Mask, axis: int) -> Number:
 
 
 def _intensity(image: Image, mask: Mask, measure: str, compute: Callable[[np.ndarray, np.ndarray], float]) -> Number:
-    _require_same_session(mask, image)
-    data, moved = _on_grid(mask, image)
+    data, moved = on_grid(mask, image)
     number = _number(mask, measure, image.unit, partial(compute, image.data, data))
-    return replace(number, image=image.suffix, session=image.session, flags=_flags(number.flags, image.flags, moved))
+    return replace(number, image=image.suffix, session=image.session, flags=all_flags(number.flags, image.flags, moved))
 
 
 def _number(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -> Number:
@@ -165,42 +163,14 @@ def _number(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -
         image=mask.image.suffix,
         session=mask.image.session,
         qc_score=mask.qc_score,
-        flags=_flags(mask.flags, mask.image.flags, undefined),
+        flags=all_flags(mask.flags, mask.image.flags, undefined),
     )
 
 
 def _volume_mm3(mask: Mask) -> float:
-    if STRUCTURES[mask.structure].kind != "pathology" and not mask.data.any():
-        raise UndefinedMeasure(f"{mask.structure} was not found", code="empty_mask")
+    if not_found(mask) and not mask.data.any():
+        raise UndefinedMeasure(f"{', '.join(not_found(mask))} was not found", code="empty_mask")
     return voxels.volume_mm3(mask.data, mask.image.affine)
-
-
-def _flags(*groups: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({flag for group in groups for flag in group}))
-
-
-def _require_same_session(mask: Mask, image: Image) -> None:
-    if mask.image.session != image.session:
-        raise Misuse(
-            "mask and image are of two sessions, which are not aligned with each other",
-            code="different_sessions",
-            expected="both of one session",
-            got="two sessions",
-        )
-
-
-def _on_grid(mask: Mask, image: Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Mask on the grid of an image, (X, Y, Z) bool, and the flags of getting it there."""
-    same_shape = mask.data.shape == image.data.shape
-    if same_shape and np.allclose(mask.image.affine, image.affine, rtol=0.0, atol=1e-3):
-        return mask.data, ()
-    # imported here: scipy takes longer to load than a program to be checked
-    from vp_engine.volumes.resampling import resample
-
-    data = resample(
-        mask.data.astype(np.uint8), mask.image.affine, shape=image.data.shape, target_affine=image.affine, order=0
-    )
-    return data > 0, ("mask_resampled",)
 
 
 def _shape() -> ModuleType:

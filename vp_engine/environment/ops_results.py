@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.registry import Context, Reason, Structure, Word
-from vp_engine.environment.values import Mask, Number, Text
+from vp_engine.environment.values import Cutout, Features, Mask, Number, Result, Text
 from vp_engine.environment.vocabulary import REASONS
 from vp_engine.errors import RequestRefused
 
@@ -19,14 +21,18 @@ def report(context: Context, value: Number | list[Number]) -> None:
         _add(context, number)
 
 
-def save(context: Context, mask: Mask | list[Mask]) -> None:
-    """Write a mask, or each of a list, into the label map of its image and the table ``segmentations``."""
-    for one in mask if isinstance(mask, list) else [mask]:
-        if not any(kept is one for kept in context.results):
+def save(context: Context, what: Mask | Cutout | list[Mask]) -> None:
+    """Write a mask, or each of a list, into the label map of its image and the table ``segmentations``.
+
+    A region made of masks gets a mask file of its own, and what was cut out of an image becomes an image file. Two
+    different ones for one name and image are refused: there is one file for them.
+    """
+    for one in what if isinstance(what, list) else [what]:
+        if not any(_same_file(kept, one) for kept in context.results):
             context.results.append(one)
 
 
-def read(context: Context, value: Number | Text | list[Number]) -> None:
+def read(context: Context, value: Number | Text | Features | list[Number]) -> None:
     """End this piece of code and feed a value back to the agent.
 
     Only as the last line, or the last of a branch that nothing follows.
@@ -66,9 +72,33 @@ def row_key(row: Number | Text) -> tuple[object, ...]:
     return row.target, row.measure, row.image, row.session, row.reference_session
 
 
+def _same_file(kept: Result, new: Mask | Cutout) -> bool:
+    """Whether what is to be saved is saved already.
+
+    Raises
+    ------
+    Misuse
+        If something else is saved under its name.
+    """
+    if kept is new:
+        return True
+    if isinstance(kept, (Number, Text)) or isinstance(kept, Mask) != isinstance(new, Mask):
+        return False
+    if (kept.structure, kept.image.suffix, kept.image.session) != (new.structure, new.image.suffix, new.image.session):
+        return False
+    if np.array_equal(kept.data, new.data):
+        return True
+    raise Misuse(
+        f"{new.structure} is already saved with other voxels",
+        code="duplicate_row",
+        expected="one region or image per name and session",
+        got="two",
+    )
+
+
 def _add(context: Context, row: Number | Text) -> None:
     for kept in context.results:
-        if isinstance(kept, Mask) or row_key(kept) != row_key(row):
+        if isinstance(kept, (Mask, Cutout)) or row_key(kept) != row_key(row):
             continue
         if kept == row:
             return

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from vp_engine.anatomy import PARTS, STRUCTURES
-from vp_engine.environment.values import Image, Mask, SessionInfo
+from vp_engine.environment.values import FEATURES, Image, Mask, SessionInfo
 
 _SPACING_MM = 3.0
 _SHAPE = (56, 68, 58)
@@ -97,6 +97,11 @@ class PhantomWorld:
         wanted = np.zeros(len(PARTS) + 1, dtype=bool)
         wanted[[PARTS.index(part) + 1 for part in STRUCTURES[structure].parts]] = True
         return Mask(image, structure, wanted[_labels(self.sessions.index(image.session))], qc_score=1.0)
+
+    def features(self, image: Image, mask: Mask) -> np.ndarray:
+        """Nothing to see: zeros, (C,) float32."""
+        del image, mask
+        return np.zeros(FEATURES, dtype=np.float32)
 
 
 def _affine() -> np.ndarray:

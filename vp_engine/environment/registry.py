@@ -1,7 +1,7 @@
 """From a Python function to an op: its annotations are the signature, its docstring is the reference.
 
-Types of the language are words: ``Session``, ``Image``, ``Mask``, ``Number``, ``Text``, ``List[...]`` of the
-first four, and the text types of `vocabulary.TEXT_TYPES`, whose values stand in the program as constants.
+Types of the language are words: ``Session``, ``Image``, ``Mask``, ``Number``, ``Text``, ``Cutout``, ``Features``,
+``List[...]`` of the first four, and the text types of `vocabulary.TEXT_TYPES`, whose values stand in the program as constants.
 """
 
 from __future__ import annotations
@@ -14,16 +14,26 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from vp_engine.environment.values import Image, Mask, Number, SessionInfo, Text, Value
+from vp_engine.environment.values import Cutout, Features, Image, Mask, Number, Result, SessionInfo, Text, Value
 from vp_engine.environment.world import World
 
 Structure = Annotated[str, "Structure"]
 Suffix = Annotated[str, "Suffix"]
 Word = Annotated[str, "Word"]
 Reason = Annotated[str, "Reason"]
+Length = Annotated[str, "Length"]
+Direction = Annotated[str, "Direction"]
 
 TYPE_NAMES: Mapping[type, str] = MappingProxyType(
-    {SessionInfo: "Session", Image: "Image", Mask: "Mask", Number: "Number", Text: "Text"}
+    {
+        SessionInfo: "Session",
+        Image: "Image",
+        Mask: "Mask",
+        Number: "Number",
+        Text: "Text",
+        Cutout: "Cutout",
+        Features: "Features",
+    }
 )
 """Python class of a value -> its type in the language."""
 
@@ -40,7 +50,7 @@ class Context:
     world : World
         Sessions, images, network.
     results : list
-        Numbers, answers and masks the prompt has produced so far, in order; ops append.
+        What the prompt has produced so far, in order; ops append.
     read : list
         Values to feed back to the agent; ops append.
     phi : (D,) float array or None
@@ -48,7 +58,7 @@ class Context:
     """
 
     world: World
-    results: list[Number | Text | Mask]
+    results: list[Result]
     read: list[Value]
     phi: np.ndarray | None = None
 

@@ -9,7 +9,7 @@ from vp_engine.anatomy import SIDES, STRUCTURES
 from vp_engine.environment.misuse import Misuse, close_names
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.registry import LIST_TYPES, Parameter
-from vp_engine.environment.vocabulary import COMPARISONS, PROGRAM_VARIABLES, TEXT_TYPES
+from vp_engine.environment.vocabulary import PROGRAM_VARIABLES, TEXT_TYPES
 
 LITERAL = "Literal"
 """Type of a number written in the program: only an operand, never a result."""
@@ -246,7 +246,7 @@ def _comparison_type(node: ast.Compare, scope: Mapping[str, str]) -> str:
     if left_type == "Text":
         if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
             raise _wrong_type(node, "== or != between words", type(node.ops[0]).__name__)
-        _check_word(right, "Comparison", COMPARISONS)
+        _check_word(right, "Comparison", TEXT_TYPES["Comparison"])
         return CONDITION
     right_type = _expression_type(right, scope)
     for side, found in ((left, left_type), (right, right_type)):

@@ -1,4 +1,4 @@
-"""What a variable of a program can hold: sessions, images, masks, numbers and words, all frozen."""
+"""What a variable of a program can hold: sessions, images, masks, numbers, words and what is cut out, all frozen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
+
+FEATURES = 72
+"""Length of `Features.values`; that of the released vision network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +63,24 @@ class Image:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """One structure delineated on one image, on the grid of that image.
+    """One structure delineated on one image, or a region made of such, on the grid of that image.
 
     Attributes
     ----------
     image : Image
         The scan it was delineated on; gives grid, affine and session.
     structure : str
-        Canonical name.
+        Canonical name; of a region the name `region_names` makes, such as ``left_hippocampus_anterior_part``.
     data : (X, Y, Z) bool array
         True inside.
     qc_score : float or None
         Confidence, 0 to 1; None when the network gives none.
     flags : tuple of str
         Flags of the delineation, beyond those of the image.
+    sources : tuple of str
+        Canonical names of the structures a region is made of; empty for a structure.
+    missing : tuple of str
+        Those of `sources` that everyone has and that were not found.
     """
 
     image: Image
@@ -81,6 +88,57 @@ class Mask:
     data: np.ndarray = field(repr=False)
     qc_score: float | None = None
     flags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def is_region(self) -> bool:
+        """Whether it was made of delineated structures and is not one itself."""
+        return bool(self.sources)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cutout:
+    """What is left of an image around or inside a mask.
+
+    Attributes
+    ----------
+    image : Image
+        The scan it was cut out of; gives session, suffix and unit.
+    structure : str
+        Name of the mask: canonical, or that of a region.
+    data : (X, Y, Z) float32 array
+        Intensities.
+    affine : (4, 4) float64 array
+        Voxel to world, RAS+ mm.
+    flags : tuple of str
+        Flags of the mask, beyond those of the image.
+    """
+
+    image: Image
+    structure: str
+    data: np.ndarray = field(repr=False)
+    affine: np.ndarray = field(repr=False)
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What the vision network sees of an image inside a mask; for the agent alone.
+
+    Attributes
+    ----------
+    values : (C,) float32 array
+        All 0 when there is nothing to see.
+    image : str
+        Suffix of the image.
+    structure : str
+        Name of the mask: canonical, or that of a region.
+    """
+
+    values: np.ndarray = field(repr=False)
+    image: str
+    structure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,5 +197,7 @@ class Text:
     session: SessionInfo | None = None
 
 
-Scalar = SessionInfo | Image | Mask | Number | Text
+Result = Number | Text | Mask | Cutout
+"""What a program can leave behind: rows, masks and images."""
+Scalar = SessionInfo | Image | Mask | Number | Text | Cutout | Features
 Value = Scalar | list[SessionInfo] | list[Image] | list[Mask] | list[Number]

@@ -39,11 +39,32 @@ WORDS: tuple[str, ...] = (
     "increased",
     "decreased",
     "unchanged",
+    "none",
+    "bright",
+    "dark",
+    "similar",
+    "good",
+    "poor",
+    "unclear",
+    "T1w",
+    "T2w",
+    "FLAIR",
+    "PDw",
+    "ct",
 )
 """What `answer` can say."""
 
 COMPARISONS: tuple[str, ...] = ("greater", "less", "equal")
 """What `compare` can find."""
+
+QUALITIES: tuple[str, ...] = ("good", "poor")
+"""What `quality` can find."""
+
+LENGTHS_MM: Mapping[str, int] = MappingProxyType({f"{mm}mm": mm for mm in range(1, 21)})
+"""Lengths a program can name -> mm; a closed list keeps budgets safe and units visible."""
+
+DIRECTIONS: tuple[str, ...] = ("anterior", "posterior", "superior", "inferior", "left", "right")
+"""Halves that `part` can take."""
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -72,7 +93,9 @@ TEXT_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Suffix": SUFFIXES,
         "Word": WORDS,
         "Reason": tuple(REASONS),
-        "Comparison": COMPARISONS,
+        "Comparison": (*COMPARISONS, *QUALITIES),
+        "Length": tuple(LENGTHS_MM),
+        "Direction": DIRECTIONS,
     }
 )
 """Every text type of the language -> the only words it can hold."""

@@ -41,3 +41,10 @@ class World(Protocol):
             Conditioning vector the language model wrote for this call; None for the network's own.
         """
         ...
+
+    def features(self, image: Image, mask: Mask) -> np.ndarray:
+        """Pool what the network sees of an image inside a mask on the image's grid; (C,) float32.
+
+        All 0 when there is nothing to see: an empty mask, or a world without a network.
+        """
+        ...
