@@ -231,12 +231,11 @@ def without_side(name: str) -> str:
 
 
 def abbreviation(name: str) -> str:
-    """Short form for a BIDS dseg.tsv: side letter and camel case.
+    """Short form for a BIDS dseg.tsv: side letter and camel case; of the name of a region too.
 
-    >>> abbreviation("left_lateral_ventricle"), abbreviation("csf")
-    ('LLateralVentricle', 'Csf')
+    >>> abbreviation("left_lateral_ventricle"), abbreviation("csf"), abbreviation("right_putamen_largest")
+    ('LLateralVentricle', 'Csf', 'RPutamenLargest')
     """
-    side = STRUCTURES[name].side
-    prefix = side[0].upper() if side in SIDES else ""
-    bare = name.removeprefix(f"{side}_") if prefix else name
-    return prefix + "".join(word.capitalize() for word in bare.split("_"))
+    words = name.split("_")
+    sided = words[0] in SIDES
+    return (words[0][0].upper() if sided else "") + "".join(word.capitalize() for word in words[sided:])

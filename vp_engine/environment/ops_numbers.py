@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from vp_engine.anatomy import SIDES, without_side
 from vp_engine.environment.misuse import Misuse
+from vp_engine.environment.regions import twin_name
 from vp_engine.environment.registry import Context
 from vp_engine.environment.values import Number, SessionInfo, Text
 from vp_engine.errors import RequestRefused
@@ -23,12 +24,14 @@ def asymmetry(left: Number, right: Number) -> Number:
     """Asymmetry index 2 (L - R) / (L + R) of one measure of the two sides (unit 1).
 
     Positive when the left is larger. Belongs to the bilateral structure: ``left_hippocampus`` and
-    ``right_hippocampus`` give ``hippocampus``. Undefined when both are 0.
+    ``right_hippocampus`` give ``hippocampus``, and their anterior parts ``hippocampus_anterior_part``. Undefined when
+    both are 0.
 
     Parameters
     ----------
     left, right : Number
-        The same measure of the left and the right half of one structure in one session.
+        The same measure of the left and the right half of one structure, or of regions that differ in their sides
+        alone, in one session.
 
     Returns
     -------
@@ -213,16 +216,15 @@ def bilateral_name(left: str, right: str) -> str:
     >>> bilateral_name("left_hippocampus", "right_hippocampus")
     'hippocampus'
     """
-    bare_left, bare_right = left.removeprefix("left_"), right.removeprefix("right_")
-    if bare_left != bare_right or bare_left == left or bare_right == right:
+    both = twin_name(left, right)
+    if both is None:
         raise Misuse(
             "asymmetry needs the left and then the right half of one structure",
             code="not_two_sides",
             expected=" and ".join(f"{side}_{without_side(left)}" for side in SIDES),
             got=f"{left} and {right}",
         )
-    # the vocabulary has no bilateral "hemisphere": both together are the cerebrum
-    return "cerebrum" if bare_left == "hemisphere" else bare_left
+    return both
 
 
 def _swapped(compute: Callable[[float, float], float]) -> Callable[[float, float], float]:

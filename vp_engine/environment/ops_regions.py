@@ -127,8 +127,14 @@ def crop(image: Image, mask: Mask) -> Cutout:
     Raises
     ------
     RequestRefused
-        If the mask is empty.
+        If the mask is empty, or the file does not say where in the world it lies.
     """
+    if not image.lateralised:
+        raise RequestRefused(
+            f"a box of the {image.suffix} image would lose its place: the file has no sform and no qform to shift; "
+            "restore its orientation",
+            code="not_lateralised",
+        )
     data, moved = _to_cut(image, mask)
     box, affine = _measure().cropped_image(image.data, data, image.affine)
     return Cutout(image, mask.structure, box, affine, flags=all_flags(mask.flags, moved))
@@ -147,7 +153,7 @@ def isolate(image: Image, mask: Mask) -> Cutout:
     """
     data, moved = _to_cut(image, mask)
     inside = np.where(data, image.data, image.data.dtype.type(0))
-    return Cutout(image, mask.structure, inside, image.affine, flags=all_flags(mask.flags, moved))
+    return Cutout(image, mask.structure, inside, image.affine, isolated=True, flags=all_flags(mask.flags, moved))
 
 
 def quality(mask: Mask) -> Text:

@@ -1,7 +1,8 @@
 """From a Python function to an op: its annotations are the signature, its docstring is the reference.
 
 Types of the language are words: ``Session``, ``Image``, ``Mask``, ``Number``, ``Text``, ``Cutout``, ``Features``,
-``List[...]`` of the first four, and the text types of `vocabulary.TEXT_TYPES`, whose values stand in the program as constants.
+``List[...]`` of the first four, and the text types of `vocabulary.TEXT_TYPES`, whose values stand in the program as
+constants.
 """
 
 from __future__ import annotations

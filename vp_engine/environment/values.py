@@ -111,6 +111,8 @@ class Cutout:
         Intensities.
     affine : (4, 4) float64 array
         Voxel to world, RAS+ mm.
+    isolated : bool
+        Whether it is 0 outside the mask.
     flags : tuple of str
         Flags of the mask, beyond those of the image.
     """
@@ -119,6 +121,7 @@ class Cutout:
     structure: str
     data: np.ndarray = field(repr=False)
     affine: np.ndarray = field(repr=False)
+    isolated: bool = False
     flags: tuple[str, ...] = ()
 
 

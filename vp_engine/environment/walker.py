@@ -17,6 +17,7 @@ from vp_engine.environment.budgets import Budget
 from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.ops_numbers import combined, defined
+from vp_engine.environment.regions import twin_name
 from vp_engine.environment.registry import Context
 from vp_engine.environment.values import Number, Text, Value
 from vp_engine.errors import ProgramError
@@ -225,7 +226,9 @@ def _of_two(op: ast.operator, a: Number, b: Number) -> Number:
     if a.unit != b.unit:
         raise _units("a sum or difference needs one unit", a, b)
     both = without_side(a.target)
-    target = both if a.target != b.target and both == without_side(b.target) else a.target
+    if both != without_side(b.target):
+        both = twin_name(a.target, b.target) or twin_name(b.target, a.target) or a.target
+    target = a.target if a.target == b.target else both
     if isinstance(op, ast.Add):
         return combined(a, b, "sum", a.unit, operator.add, target=target)
     if isinstance(op, ast.Sub):

@@ -15,7 +15,7 @@ from vp_engine.agent.program import render
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
-from vp_engine.environment.values import Mask, Text
+from vp_engine.environment.values import Cutout, Mask, Result, Text
 from vp_engine.errors import ConfigError
 from vp_engine.evaluation.intervals import Share, share
 
@@ -175,14 +175,22 @@ def run_case(planner: Planner, case: Case) -> Outcome:
     environment = Environment(PhantomWorld(case.context.images, sessions=case.context.sessions))
     transcript = run_prompt(planner, case.context.prompt, environment, scope=case.context.scope)
     planning = sum(turn.planning_seconds for turn in transcript.turns)
-    outputs = frozenset(
-        (row.structure, "segmentation")
-        if isinstance(row, Mask)
-        else (row.target or "", "answer" if isinstance(row, Text) else row.measure)
-        for row in environment.results
-    )
+    outputs = frozenset(map(_output, environment.results))
     kept = outputs if transcript.status == "ok" else frozenset()
     return Outcome(case, transcript.status, transcript.code, kept, transcript.program, planning)
+
+
+def _output(row: Result) -> tuple[str, str]:
+    """Target and measure, as in `run_case`."""
+    match row:
+        case Mask():
+            return row.structure, "segmentation"
+        case Cutout():
+            return row.structure, "image"
+        case Text():
+            return row.target or "", "answer"
+        case _:
+            return row.target, row.measure
 
 
 def score(suite: str, outcomes: Sequence[Outcome]) -> AgentScores:
