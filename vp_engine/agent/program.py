@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from vp_engine.agent.terminals import END, LOOP_VARIABLES, MOD, STOP, constant, constant_kind, split_terminal
 from vp_engine.environment.ops import OPS
@@ -34,44 +35,82 @@ def render(terminals: Sequence[str]) -> str:
     >>> render(["set:img", "op:scan", "var:current"])
     'img = scan(current)\n'
     """
-    lines: list[str] = []
-    depth = position = 0
-    while position < len(terminals):
-        kind, name = split_terminal(terminals[position])
-        if terminals[position] == STOP:
-            position += 1
-        elif terminals[position] == END:
-            depth, position = depth - 1, position + 1
-        elif kind in ("set", "for"):
-            text, position = _expression(terminals, position + 1)
-            lines.append(INDENT * depth + (f"{name} = {text}" if kind == "set" else f"for {name} in {text}:"))
-            depth += kind == "for"
-        else:
-            text, position = _expression(terminals, position)
-            lines.append(INDENT * depth + text)
-    if depth:
-        raise ValueError(f"expected every loop closed, got {depth} open after {terminals[-1]}")
-    return "".join(f"{line}\n" for line in lines)
+    cursor, pieces = Cursor(), []
+    for terminal in terminals:
+        text, cursor = cursor.write(terminal)
+        pieces.append(text)
+    if cursor.expected or cursor.depth:
+        raise ValueError(f"expected complete statements and loops, got an end after {terminals[-1]}")
+    return "".join(pieces)
 
 
-def _expression(terminals: Sequence[str], position: int) -> tuple[str, int]:
-    if position >= len(terminals):
-        raise ValueError("expected an expression, got the end of the program")
-    terminal, position = terminals[position], position + 1
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    r"""Where the next terminal goes: a program is written terminal by terminal, and can be read at any of them.
+
+    Attributes
+    ----------
+    depth : int
+        Loops that are open.
+    expected : tuple of int
+        Expressions still to come in the statement and in each of its open calls, the innermost last; empty at the
+        beginning of a line.
+    line_end : str
+        What closes the statement.
+
+    Examples
+    --------
+    >>> text, cursor = Cursor().write("op:save")
+    >>> text, cursor.write("var:mask")[0]
+    ('save(', 'mask)\n')
+    """
+
+    depth: int = 0
+    expected: tuple[int, ...] = ()
+    line_end: str = "\n"
+
+    def write(self, terminal: str) -> tuple[str, Cursor]:
+        """Return the text that a terminal adds, with all that follows from it, and where the next one goes.
+
+        Raises
+        ------
+        ValueError
+            If a program cannot go on with it.
+        """
+        if terminal == MOD:
+            return "", self
+        if self.expected:
+            return _expression(self, terminal)
+        kind, name = split_terminal(terminal)
+        if terminal == STOP and not self.depth:
+            return "", self
+        if terminal == END and self.depth:
+            return "", Cursor(self.depth - 1)
+        indent = INDENT * self.depth
+        if kind == "set":
+            return f"{indent}{name} = ", Cursor(self.depth, (1,))
+        if kind == "for":
+            return f"{indent}for {name} in ", Cursor(self.depth, (1,), ":\n")
+        if kind == "op":
+            text, cursor = _expression(Cursor(self.depth, (1,)), terminal)
+            return indent + text, cursor
+        raise ValueError(f"expected a statement, got {terminal}")
+
+
+def _expression(cursor: Cursor, terminal: str) -> tuple[str, Cursor]:
     kind, name = split_terminal(terminal)
-    if kind == "var":
-        return name, position
-    if constant_kind(kind):
-        if position < len(terminals) and terminals[position] == MOD:
-            position += 1
-        return f'"{name}"', position
-    if kind != "op":
+    if kind == "op" and name in OPS:
+        return f"{name}(", replace(cursor, expected=(*cursor.expected, len(OPS[name].parameters)))
+    if kind != "var" and not constant_kind(kind):
         raise ValueError(f"expected an expression, got {terminal}")
-    arguments: list[str] = []
-    for _ in OPS[name].parameters:
-        text, position = _expression(terminals, position)
-        arguments.append(text)
-    return f"{name}({', '.join(arguments)})", position
+    text = name if kind == "var" else f'"{name}"'
+    *outer, left = cursor.expected
+    while left == 1 and outer:
+        text += ")"
+        left = outer.pop()
+    if left > 1:
+        return f"{text}, ", replace(cursor, expected=(*outer, left - 1))
+    return text + cursor.line_end, Cursor(cursor.depth + (cursor.line_end != "\n"))
 
 
 def linearise(code: str) -> list[str]:
