@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from vp_engine.agent.coverage import left_out
 from vp_engine.agent.planner import Context, Planner
+from vp_engine.agent.suggestions import with_suggestion
 from vp_engine.agent.transcript import Status, Transcript, Turn
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
@@ -55,11 +56,12 @@ def run_prompt(
         instruction = planner.next_instruction(context, [(t.instruction, t.observation) for t in turns])
         planned = clock()
         observation = _misread(prompt, [*(t.instruction for t in turns), instruction]) or environment.run(instruction)
+        observation = with_suggestion(observation, prompt)
         turns.append(Turn(instruction, observation, planned - started, clock() - planned))
         ended = _ended(turns)
         if ended is not None:
             return Transcript(context, tuple(turns), ended, observation.code, observation.message)
-    reason = f"The request was not finished in {max_turns} pieces of code."
+    reason = f"The request was not finished in {max_turns} pieces of code; ask for one thing at a time."
     return Transcript(context, tuple(turns), "failed", "budget_turns", reason)
 
 

@@ -1,0 +1,172 @@
+"""What came of a prompt in plain English, beside the rows: short sentences that are true whatever was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from vp_engine.agent.calculations import Calculation, calculations
+from vp_engine.agent.transcript import Transcript, Turn
+from vp_engine.agent.units import units_asked
+from vp_engine.agent.wording import in_words, quantity
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.flags import FLAGS
+from vp_engine.cohort.sentences import CHANGES, MOST_LISTED, Telling, doubt, number_sentences, why_undefined
+from vp_engine.environment.values import Cutout, Mask, Number, Result, SessionInfo, Text
+from vp_engine.environment.vocabulary import COMPARISONS
+
+_FOUND = {"greater": "greater than", "less": "less than", "equal": "within 1 % of"}
+# in the meaning of a flag, what is said of the column of the table
+_OF_COLUMN = re.compile(r"[.;,]? (?:[Tt]he|[Ii]ts) (?:structure|suffix|label) follows a colon[^.]*|; their number .*")
+
+
+def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable[str] = ()) -> str:
+    """Say what came of a prompt.
+
+    Parameters
+    ----------
+    transcript : Transcript
+        Prompt, programs and status. Units that the prompt names are used here; tables keep theirs.
+    results : sequence of Number, Text, Mask or Cutout
+        All that was reported, answered and saved, in order.
+    flags : iterable of str
+        Of all rows, beside their own.
+
+    Returns
+    -------
+    str
+        One or more sentences in one line.
+
+    Examples
+    --------
+    >>> from vp_engine.agent.planner import Context
+    >>> session = SessionInfo(None, None, ("T1w",))
+    >>> sides = [Number(v, "mm3", f"{side}_hippocampus", "volume", "T1w", session)
+    ...          for side, v in (("left", 3420.0), ("right", 3514.0))]
+    >>> answer(Transcript(Context("How many ml are the hippocampi, each?"), (), "ok"), sides)
+    'The volume of the left hippocampus is 3.42 mL (right: 3.51 mL).'
+    """
+    if transcript.status != "ok":
+        return _not_done(transcript)
+    numbers = [row for row in results if isinstance(row, Number)]
+    words = [row for row in results if isinstance(row, Text)]
+    turns = [turn for turn in transcript.turns if turn.observation.status in ("ok", "done")]
+    made = calculations(turn.instruction.code for turn in turns)
+    found = [*_read(turns, numbers)] if words else []
+    telling = Telling(
+        units_asked(transcript.context.prompt),
+        tuple(one for piece in made for one in piece),
+        several_sessions=len({row.session.label for row in (*numbers, *found) if row.measure not in CHANGES}) > 1,
+        several_images=len({row.image for row in (*numbers, *found)}) > 1,
+    )
+    masks = [result for result in results if isinstance(result, Mask)]
+    said = [
+        *_words(words),
+        *(_comparisons(turns, made) if words else ()),
+        *number_sentences([*numbers, *found], telling),
+        *_masks([mask for mask in masks if mask.structure not in {row.target for row in numbers}]),
+        *_cutouts([result for result in results if isinstance(result, Cutout)]),
+        *_notes({*flags, *(flag for row in numbers for flag in row.flags), *_mask_flags(masks)}),
+    ]
+    return " ".join(said) or "Nothing was measured and nothing outlined."
+
+
+def _not_done(transcript: Transcript) -> str:
+    reason = transcript.reason.strip() or transcript.code
+    reason = f"{reason[:1].upper()}{reason[1:]}".removesuffix(".") + "."
+    if transcript.status == "refused":
+        return reason
+    return f"There is no answer: the agent did not arrive at a program that works. {reason}"
+
+
+def _read(turns: Sequence[Turn], rows: Sequence[Number]) -> Iterator[Number]:
+    """Numbers the agent read to answer a question, beside the rows."""
+    seen = list(rows)
+    for turn in turns:
+        for value in turn.observation.values:
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, Number) and one not in seen:
+                    seen.append(one)
+                    yield one
+
+
+def _words(rows: Sequence[Text]) -> Iterator[str]:
+    for row in rows:
+        word, target = row.word.replace("_", " "), row.target or ""
+        if f"{row.word}_{target}" in STRUCTURES:
+            yield f"The {in_words(f'{row.word}_{target}')}."
+        elif (word in ("yes", "no") and len(rows) == 1) or not target:
+            yield f"{_capital(word)}."
+        else:
+            yield f"{_capital(in_words(target))}: {word}."
+
+
+def _comparisons(turns: Sequence[Turn], made: Sequence[Sequence[Calculation]]) -> Iterator[str]:
+    """What was compared and found, where the program leaves no doubt."""
+    for turn, piece in zip(turns, made, strict=True):
+        compared = [one for one in piece if one.op == "compare"]
+        match turn.observation.values:
+            case (Text(word=word),) if word in COMPARISONS and len(compared) == 1:
+                yield from _comparison(compared[0], _FOUND[word])
+            case _:
+                continue
+
+
+def _comparison(made: Calculation, found: str) -> Iterator[str]:
+    first, second = made.operands
+    if not all((first.measure, first.structure, second.measure, second.structure)):
+        return
+    if first.structure != second.structure:
+        other = quantity(second.measure, second.structure)
+        yield f"The {quantity(first.measure, first.structure)} is {found} the {other}."
+    elif (first.measure, {first.session, second.session}) == (second.measure, {"first", "last"}):
+        whole = quantity(first.measure, first.structure)
+        yield f"In the {first.session} session, the {whole} is {found} that in the {second.session} session."
+
+
+def _masks(masks: Sequence[Mask]) -> Iterator[str]:
+    several = len({mask.image.session.label for mask in masks}) > 1
+    for what, chosen in (
+        ("Outlined and saved", [mask for mask in masks if mask.data.any()]),
+        ("Not found, so that its mask is empty", [mask for mask in masks if not mask.data.any()]),
+    ):
+        named = [in_words(mask.structure) + _of(mask.image.session, several=several) + doubt(mask) for mask in chosen]
+        named = list(dict.fromkeys(named))
+        if len(named) > MOST_LISTED:
+            yield f"{what}: {len(named)} structures; the label table lists them."
+        elif named:
+            yield f"{what}: {', '.join(named)}."
+
+
+def _cutouts(cutouts: Sequence[Cutout]) -> Iterator[str]:
+    several = len({cutout.image.session.label for cutout in cutouts}) > 1
+    named = [
+        f"{one.image.suffix} image of the {in_words(one.structure)}{_of(one.image.session, several=several)}"
+        for one in cutouts
+    ]
+    if named:
+        yield f"Cut out and saved: {', '.join(dict.fromkeys(named))}."
+
+
+def _of(session: SessionInfo, *, several: bool) -> str:
+    return f" (session {session.label})" if several else ""
+
+
+def _notes(flags: Iterable[str]) -> Iterator[str]:
+    """Flags in words, each kind once, with the flags as they stand in the table."""
+    kinds: dict[str, list[str]] = {}
+    for flag in sorted(flags):
+        if not why_undefined(flag):
+            kinds.setdefault(flag.partition(":")[0], []).append(flag)
+    for kind, named in kinds.items():
+        meaning = _OF_COLUMN.sub("", FLAGS.get(kind, kind.replace("_", " "))).replace("`", "")
+        yield f"Note: {meaning.removesuffix('.')} ({', '.join(named)})."
+
+
+def _mask_flags(masks: Sequence[Mask]) -> Iterator[str]:
+    for mask in masks:
+        yield from (*mask.flags, *mask.image.flags)
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
