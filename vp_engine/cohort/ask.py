@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
+from vp_engine.cohort.answers import answer
 from vp_engine.cohort.choice import PlannedScan, choose
 from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.publish import publish_json
@@ -38,6 +39,8 @@ class Answer:
     ----------
     transcript : Transcript
         Program, status and reason.
+    text : str
+        What came of it in one or more sentences.
     results : tuple of Number or Text
         Numbers and answers, in order.
     masks : tuple of Segmented
@@ -45,6 +48,7 @@ class Answer:
     """
 
     transcript: Transcript
+    text: str
     results: tuple[Number | Text, ...]
     masks: tuple[Segmented, ...]
 
@@ -93,8 +97,9 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
         for file in sorted({file for file, _ in world.delineated}):
             found = {name: scans.delineation(file, name) for scan, name in sorted(world.delineated) if scan == file}
             masks += write_masks(output, stem(Path(file)), found, like=scans.volume(file))
-    publish_json(output / "transcript.json", transcript.as_json() | {"model_id": engine.model_id})
-    return Answer(transcript, environment.reported if transcript.status == "ok" else (), tuple(masks))
+    text = answer(transcript, environment.results)
+    publish_json(output / "transcript.json", transcript.as_json() | {"answer": text, "model_id": engine.model_id})
+    return Answer(transcript, text, environment.reported if transcript.status == "ok" else (), tuple(masks))
 
 
 def suffix_of_file(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from vp_engine import __version__
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
+from vp_engine.cohort.answers import answer
 from vp_engine.cohort.derivatives import Written, write_masks, write_transcript
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.flags import SESSION_LEFT_OUT
@@ -98,7 +99,8 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
         measurements = [measurement(task, result) | common for result in environment.reported]
     elif task.left_out:
         reason = f"{reason} Sessions without a scan for this: {', '.join(task.left_out)}."
-    name, sha256 = write_transcript(root, task, transcript.as_json() | {"model_id": engine.model_id})
+    told = {"answer": answer(transcript, environment.results, flags=_left_out(task)), "model_id": engine.model_id}
+    name, sha256 = write_transcript(root, task, transcript.as_json() | told)
     written.outputs[name] = sha256
     row |= {
         "status": status,
@@ -120,7 +122,7 @@ def measurement(task: Task, result: Number | Text) -> Row:
         "prompt_id": task.prompt_id,
         "target": result.target,
     }
-    left_out = {f"{SESSION_LEFT_OUT}:{label}" for label in task.left_out}
+    left_out = _left_out(task)
     if isinstance(result, Text):
         nothing: Row = dict.fromkeys(("value", "unit", "image", "reference_session", "qc_score"))
         return row | nothing | {"measure": "answer", "text": result.word, "flags": sorted(left_out)}
@@ -135,6 +137,11 @@ def measurement(task: Task, result: Number | Text) -> Row:
         "qc_score": result.qc_score,
         "flags": sorted(left_out.union(result.flags)),
     }
+
+
+def _left_out(task: Task) -> set[str]:
+    """Flags of the sessions that have no scan for this."""
+    return {f"{SESSION_LEFT_OUT}:{label}" for label in task.left_out}
 
 
 def _world(task: Task, scans: Scans, engine: Engine) -> CohortWorld:
