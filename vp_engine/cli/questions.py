@@ -54,7 +54,7 @@ def ask(
     model: ModelOption = "default",
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Answer one question about the scans of one session; print the program, the numbers and where the masks are."""
+    """Answer one question about the scans of one session; print program, answer, rows and where the masks are."""
     *scans, prompt = words
     if not scans:
         raise ConfigError(f"expected at least one scan and then the question in quotes, got only {prompt!r}")
@@ -68,6 +68,8 @@ def ask(
     if answer.transcript.status != "ok":
         print(f"{answer.transcript.status}: {answer.transcript.reason}")
         return
+    print(answer.text)
+    print()
     for result in answer.results:
         if isinstance(result, Number):
             value = "undefined" if result.value is None else f"{result.value:.6g} {result.unit}".removesuffix(" 1")
