@@ -116,6 +116,36 @@ def mask_name(
     return _folder(participant, session) / "anat" / build_name(labels, "mask", ".nii.gz")
 
 
+def image_name(
+    participant: str, session: str | None, desc: str, suffix: str, entities: Mapping[str, str] | None = None
+) -> PurePosixPath:
+    """Path of an image made of a scan, in the space of the scan; BIDS has no ``label`` for images.
+
+    Parameters
+    ----------
+    participant : str
+    session : str, optional
+    desc : str
+        What was done: the id of the prompt, or more.
+    suffix : str
+        Of the scan.
+    entities : mapping of str, optional
+        Of the scan.
+
+    Raises
+    ------
+    InputRefused
+        ``invalid_entity`` when a label is not alphanumeric.
+
+    Examples
+    --------
+    >>> str(image_name("01", "a", "strip", "T1w"))
+    'sub-01/ses-a/anat/sub-01_ses-a_space-orig_desc-strip_T1w.nii.gz'
+    """
+    labels = {**(entities or {}), **_subject(participant, session), "space": "orig", "desc": desc}
+    return _folder(participant, session) / "anat" / build_name(labels, suffix, ".nii.gz")
+
+
 def transcript_name(participant: str, session: str | None, prompt_id: str) -> PurePosixPath:
     """Path of the transcript of a prompt; without a session for prompts about the whole participant.
 
@@ -163,7 +193,7 @@ def transform_name(
 
 
 def structure_label(structure: str) -> str:
-    """A canonical structure name as a BIDS label.
+    """The name of a structure or region as a BIDS label.
 
     >>> structure_label("left_ventral_dc")
     'leftVentralDc'
@@ -208,12 +238,12 @@ def raw_uri(path: str) -> str:
 
 
 def sidecar(*, image: str, sources: Sequence[str] = (), transforms: Sequence[PurePosixPath] = ()) -> dict[str, Any]:
-    """Sidecar of a label map or mask.
+    """Sidecar of a label map, a mask or an image made of a scan.
 
     Parameters
     ----------
     image : str
-        Scan whose grid it has, relative to the raw dataset.
+        Scan in whose world it lies, relative to the raw dataset.
     sources : sequence of str
         Other scans that were looked at.
     transforms : sequence of PurePosixPath

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
+from vp_engine.anatomy import abbreviation
 from vp_engine.cohort.answers import answer
 from vp_engine.cohort.choice import PlannedScan, choose
+from vp_engine.cohort.derivatives import cutout_volume
 from vp_engine.cohort.engine import Engine, device_failures
-from vp_engine.cohort.publish import publish_json
+from vp_engine.cohort.publish import publish_json, publishing
 from vp_engine.cohort.results import announce_program
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.segment import Segmented, stem, write_masks
@@ -20,6 +22,7 @@ from vp_engine.cohort.world import CohortEnvironment, CohortWorld
 from vp_engine.environment.values import Number, Text
 from vp_engine.environment.vocabulary import SUFFIXES
 from vp_engine.errors import ConfigError
+from vp_engine.volumes.nifti import write_image
 
 _HINTS = (
     ("flair", "FLAIR"),
@@ -44,13 +47,16 @@ class Answer:
     results : tuple of Number or Text
         Numbers and answers, in order.
     masks : tuple of Segmented
-        Where every structure lies that was delineated.
+        Where every structure lies that was delineated, and every region that was saved.
+    images : tuple of Path
+        What was cut out of the scans and saved.
     """
 
     transcript: Transcript
     text: str
     results: tuple[Number | Text, ...]
     masks: tuple[Segmented, ...]
+    images: tuple[Path, ...] = ()
 
 
 def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> Answer:
@@ -63,7 +69,9 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
     prompt : str
         The user's words.
     output : Path
-        Folder, made when absent: `<name>_dseg.nii.gz` and its tables for each image used, and `transcript.json`.
+        Folder, made when absent: `<name>_dseg.nii.gz` and its tables for each image used,
+        `<name>_label-<region>_mask.nii.gz` and `<name>_desc-<structure>.nii.gz` for what is saved beyond, and
+        `transcript.json`.
     engine : Engine
 
     Raises
@@ -93,13 +101,22 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
         announce_program(models.planner.next_instruction(context_of(prompt, "session", world), []).code, world, scans)
         transcript = run_prompt(models.planner, prompt, environment, clock=engine.clock)
     masks: list[Segmented] = []
+    images: list[Path] = []
     if transcript.status == "ok":
+        regions = world.regions(environment.saved)
         for file in sorted({file for file, _ in world.delineated}):
             found = {name: scans.delineation(file, name) for scan, name in sorted(world.delineated) if scan == file}
+            found |= {name: mask for (scan, name), mask in regions.items() if scan == file}
             masks += write_masks(output, stem(Path(file)), found, like=scans.volume(file))
+        for cutout in environment.cutouts:
+            file = world.choice(cutout.image.session, cutout.image.suffix).scan.path
+            images.append(output / f"{stem(Path(file))}_desc-{abbreviation(cutout.structure)}.nii.gz")
+            with publishing(images[-1]) as temporary:
+                write_image(temporary, cutout_volume(cutout, scans.volume(file)))
     text = answer(transcript, environment.results)
     publish_json(output / "transcript.json", transcript.as_json() | {"answer": text, "model_id": engine.model_id})
-    return Answer(transcript, text, environment.reported if transcript.status == "ok" else (), tuple(masks))
+    results = environment.reported if transcript.status == "ok" else ()
+    return Answer(transcript, text, results, tuple(masks), tuple(images))
 
 
 def suffix_of_file(path: Path) -> str:

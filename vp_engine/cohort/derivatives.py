@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +16,12 @@ from vp_engine import __version__
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.bids.derivatives import (
     dseg_name,
+    image_name,
     mask_name,
     output_path,
     raw_uri,
     sidecar,
+    structure_label,
     transcript_name,
     transform_name,
     write_dataset_description,
@@ -31,10 +35,11 @@ from vp_engine.cohort.records import TaskRecord, derivative_folder
 from vp_engine.cohort.scans import Delineation, Scans
 from vp_engine.cohort.streams import Companion, Pair, Sha256Pair
 from vp_engine.cohort.tasks import Task
+from vp_engine.environment.values import Cutout
 from vp_engine.errors import InfrastructureError
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes.geometry import voxel_volume_mm3
-from vp_engine.volumes.nifti import write_labels
+from vp_engine.volumes.nifti import write_image, write_labels
 from vp_engine.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -64,12 +69,18 @@ class Written:
 
 
 def write_masks(
-    root: Path, task: Task, delineated: Mapping[tuple[str, str], Choice], scans: Scans, *, record_id: str
+    root: Path,
+    task: Task,
+    delineated: Mapping[tuple[str, str], Choice],
+    scans: Scans,
+    *,
+    regions: Mapping[tuple[str, str], Delineation] = MappingProxyType({}),
+    record_id: str,
 ) -> Written:
-    """Write every structure a task delineated, as label images in the geometry of its scan.
+    """Write every structure a task delineated, and the regions it saved, in the geometry of their scans.
 
-    Structures that do not overlap share a dseg; the others get a mask each. With them go the transforms of the images
-    that were to be read together with the scan.
+    Structures that do not overlap share a dseg; the others, and regions, get a mask each. With them go the transforms
+    of the images that were to be read together with the scan.
 
     Parameters
     ----------
@@ -79,6 +90,8 @@ def write_masks(
     delineated : mapping
         (path of the scan, structure) → its choice.
     scans : Scans
+    regions : mapping
+        (path of the scan, name) → where it is; of scans with delineations.
     record_id : str
 
     Raises
@@ -90,6 +103,7 @@ def write_masks(
     for path in sorted({path for path, _ in delineated}):
         names = sorted(name for scan, name in delineated if scan == path)
         found = {name: scans.delineation(path, name) for name in names}
+        found |= {name: mask for (scan, name), mask in regions.items() if scan == path}
         companions = scans.companions(path)
         for pair in (companion.pair for companion in companions if companion.pair is not None):
             written.outputs |= _write_transform(root, task.participant, pair)
@@ -97,6 +111,50 @@ def write_masks(
     for row in written.segmentations:
         row["record_id"] = record_id
     return written
+
+
+def write_cutouts(
+    root: Path, task: Task, cutouts: Sequence[tuple[Choice, Cutout]], scans: Scans, *, into: Written
+) -> None:
+    """Write what a task cut out of its scans, as images in their space; into the files of `into`, as they have no rows.
+
+    The ``desc`` is the id of the prompt, and of several images of one scan also the name of the mask.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    task : Task
+    cutouts : sequence of (Choice, Cutout)
+        Each with the choice of its scan.
+    scans : Scans
+    into : Written
+
+    Raises
+    ------
+    InfrastructureError
+        When the file system refuses.
+    """
+    times = Counter(choice.scan.path for choice, _ in cutouts)
+    for choice, cutout in cutouts:
+        scan = choice.scan
+        label = structure_label(f"of_{cutout.structure}").removeprefix("of") if times[scan.path] > 1 else ""
+        place = (task.participant, scan.session, f"{task.prompt_id}{label}")
+        name = image_name(*place, scan.suffix, parse_entities(scan.entities))
+        with publishing(output_path(root, name)) as temporary:
+            write_image(temporary, cutout_volume(cutout, scans.volume(scan.path)))
+        into.outputs[name.as_posix()] = sha256_of(output_path(root, name))
+        about = sidecar(image=scan.path) | {
+            "Description": f"{scan.suffix}, {'0 outside' if cutout.isolated else 'the box around'} {cutout.structure}",
+            "SkullStripped": cutout.isolated,
+        }
+        _write_sidecar(root, name, about, into=into)
+
+
+def cutout_volume(cutout: Cutout, scan: Volume) -> Volume:
+    """What was cut out of a scan, as an image; on the grid of the scan also with its header fields."""
+    forms = scan.forms if cutout.isolated else None
+    return Volume(cutout.data, cutout.affine, lateralised=scan.lateralised, forms=forms)
 
 
 def read_registrations(root: Path, records: Iterable[TaskRecord]) -> dict[Sha256Pair, Registration]:
@@ -166,7 +224,8 @@ def _structures_by_prompt(output: Path, dataset: str) -> dict[str, list[str]]:
     table = read_table(folder, "segmentations", columns=["prompt_id", "target", "label"])
     found: dict[str, list[str]] = {}
     for row in table.group_by(["prompt_id", "target", "label"]).aggregate([]).to_pylist():
-        if row["label"] == STRUCTURES[row["target"]].label:
+        known = STRUCTURES.get(row["target"])  # regions are no structures and never in a dseg
+        if known is not None and row["label"] == known.label:
             found.setdefault(row["prompt_id"], []).append(row["target"])
     return found
 
@@ -187,25 +246,25 @@ def _write_scan(
         mask = found[name].full().astype(np.uint8)
         images.append((mask_name(*place, name, entities, space=space), mask, (name,)))
     voxel_mm3 = voxel_volume_mm3(like.affine)
-    for file, labels, structures in images:
+    for file, labels, names in images:
         sha256 = _write_image(root, file, labels, like=like, about=about, into=into)
         is_dseg = labels is packed.labels
-        for structure in structures:
+        for name in names:
             into.segmentations.append(
                 {
                     "dataset": task.dataset,
                     "participant": task.participant,
                     "session": scan.session,
                     "prompt_id": task.prompt_id,
-                    "target": structure,
-                    "label": STRUCTURES[structure].label if is_dseg else 1,
+                    "target": name,
+                    "label": STRUCTURES[name].label if is_dseg else 1,
                     "path": file.as_posix(),
-                    "voxels": found[structure].voxels,
-                    "volume_mm3": found[structure].voxels * voxel_mm3,
+                    "voxels": found[name].voxels,
+                    "volume_mm3": found[name].voxels * voxel_mm3,
                     "spacing_mm": list(like.spacing_mm),
                     "space": space,
                     "sha256": sha256,
-                    "qc_score": found[structure].qc_score,
+                    "qc_score": found[name].qc_score,
                 }
             )
 
@@ -217,9 +276,13 @@ def _write_image(
     with publishing(path) as temporary:
         write_labels(temporary, labels, like=like)
     sha256 = into.outputs[name.as_posix()] = sha256_of(path)
-    json_name = name.as_posix().removesuffix(".nii.gz") + ".json"
-    into.outputs[json_name] = publish_json(output_path(root, PurePosixPath(json_name)), about)
+    _write_sidecar(root, name, about, into=into)
     return sha256
+
+
+def _write_sidecar(root: Path, image: PurePosixPath, about: Mapping[str, Any], *, into: Written) -> None:
+    name = image.as_posix().removesuffix(".nii.gz") + ".json"
+    into.outputs[name] = publish_json(output_path(root, PurePosixPath(name)), about)
 
 
 def _sidecar(participant: str, path: str, companions: Iterable[Companion]) -> dict[str, Any]:

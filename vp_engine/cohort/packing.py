@@ -22,7 +22,7 @@ class Packed:
     shared : tuple of str
         Structures in `labels`, by number.
     alone : tuple of str
-        Structures that overlap one of `shared`.
+        Structures that overlap one of `shared`, and regions.
     """
 
     labels: np.ndarray | None
@@ -33,14 +33,18 @@ class Packed:
 def pack(delineations: Mapping[str, Delineation]) -> Packed:
     """Put structures into one label image as far as they do not overlap, the finest first.
 
-    No voxel of any structure is lost: what would have to give way to another gets an image of its own.
+    No voxel of any structure is lost: what would have to give way to another gets an image of its own, and so does
+    every region, as it has no number.
 
     Parameters
     ----------
     delineations : mapping of str to Delineation
-        Of one scan, by canonical name.
+        Of one scan, by the canonical name of the structure or the name of the region.
     """
-    order = sorted(delineations, key=lambda name: (len(STRUCTURES[name].parts), STRUCTURES[name].label))
+    regions = sorted(delineations.keys() - STRUCTURES.keys())
+    order = sorted(
+        delineations.keys() - set(regions), key=lambda name: (len(STRUCTURES[name].parts), STRUCTURES[name].label)
+    )
     shared: list[str] = []
     taken: set[str] = set()
     labels: np.ndarray | None = None
@@ -59,5 +63,5 @@ def pack(delineations: Mapping[str, Delineation]) -> Packed:
     return Packed(
         labels=labels,
         shared=tuple(sorted(shared, key=lambda name: STRUCTURES[name].label)),
-        alone=tuple(name for name in order if name not in shared),
+        alone=(*(name for name in order if name not in shared), *regions),
     )

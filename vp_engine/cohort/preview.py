@@ -10,10 +10,12 @@ from vp_engine.agent.loop import run_prompt
 from vp_engine.agent.planner import Planner
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
-from vp_engine.environment.values import Mask, Number, Text
+from vp_engine.environment.values import Cutout, Mask, Number, Result, Text
 
 SEGMENTATION = "segmentation"
 """Measure of a mask without a number."""
+IMAGE = "image"
+"""Measure of what is cut out of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,11 @@ class Output:
     Attributes
     ----------
     target : str or None
-        Canonical name of the structure.
+        Canonical name of the structure, or the name of a region.
     measure : str
-        As in `measurements`, or `segmentation`.
+        As in `measurements`, `segmentation`, or `image`.
     unit : str or None
-        None for answers and masks.
+        None for answers, masks and images.
     """
 
     target: str | None
@@ -88,7 +90,7 @@ def plan_prompt(prompt: str, *, planner: Planner, images: Sequence[str] = ("T1w"
     return Preview("ok", None, transcript.program, outputs_of(environment.results))
 
 
-def outputs_of(results: Iterable[Number | Text | Mask]) -> tuple[Output, ...]:
+def outputs_of(results: Iterable[Result]) -> tuple[Output, ...]:
     """Kinds of rows among results, each once, in order; a mask that is also measured is no row of its own."""
     results = list(results)
     measured = {result.target for result in results if isinstance(result, Number)}
@@ -99,6 +101,8 @@ def outputs_of(results: Iterable[Number | Text | Mask]) -> tuple[Output, ...]:
                 outputs[Output(result.target, result.measure, result.unit)] = None
             case Text():
                 outputs[Output(result.target, "answer", None)] = None
+            case Cutout():
+                outputs[Output(result.structure, IMAGE, None)] = None
             case Mask() if result.structure not in measured:
                 outputs[Output(result.structure, SEGMENTATION, None)] = None
             case _:

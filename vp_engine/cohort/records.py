@@ -26,7 +26,8 @@ TABLES = ("runs", "measurements", "segmentations")
 """The tables a record holds, one Parquet file each."""
 
 _OURS = re.compile(
-    r"_(seg-[0-9A-Za-z]+_dseg|label-[0-9A-Za-z]+_desc-[0-9A-Za-z]+_mask|transcript|mode-image_xfm)\.(nii\.gz|json|txt)$"
+    r"_(seg-[0-9A-Za-z]+_dseg|label-[0-9A-Za-z]+_desc-[0-9A-Za-z]+_mask|space-orig_desc-[0-9A-Za-z]+_[0-9A-Za-z]+"
+    r"|transcript|mode-image_xfm)\.(nii\.gz|json|txt)$"
 )
 _NOT_FINAL = frozenset({"timeout", "interrupted"})
 

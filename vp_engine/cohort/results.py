@@ -11,7 +11,7 @@ from vp_engine import __version__
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.answers import answer
-from vp_engine.cohort.derivatives import Written, write_masks, write_transcript
+from vp_engine.cohort.derivatives import Written, write_cutouts, write_masks, write_transcript
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.flags import SESSION_LEFT_OUT
 from vp_engine.cohort.records import TaskRecord
@@ -52,7 +52,7 @@ def announce_program(code: str, world: CohortWorld, scans: Scans) -> None:
     except ProgramError:
         return  # the agent is told when the program is run
     for call in calls:
-        scans.want(world.path(call.session, call.suffix), [call.structure])
+        scans.want(world.choice(call.session, call.suffix).scan.path, [call.structure])
 
 
 def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine, *, root: Path) -> TaskRecord:
@@ -93,7 +93,10 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
     written = Written()
     measurements: list[Row] = []
     if status == "ok":
-        written = write_masks(root, task, world.delineated, scans, record_id=fingerprint.record_id)
+        regions = world.regions(environment.saved)
+        written = write_masks(root, task, world.delineated, scans, regions=regions, record_id=fingerprint.record_id)
+        cutouts = [(world.choice(one.image.session, one.image.suffix), one) for one in environment.cutouts]
+        write_cutouts(root, task, cutouts, scans, into=written)
         program_sha256 = hashlib.sha256(transcript.program.encode()).hexdigest()
         common = {name: row[name] for name in ("model_id", "record_id")} | {"program_sha256": program_sha256}
         measurements = [measurement(task, result) | common for result in environment.reported]

@@ -22,6 +22,9 @@ from vp_engine.volumes.volume import Volume
 KEPT_BYTES = 512 * 2**20
 """Images kept in memory at once; the next one needed is read again."""
 
+KEPT_FEATURES = 2
+"""Scans whose features are kept in memory at once: as many as a change over time compares."""
+
 
 class Region(Protocol):
     """One structure in the box that holds it."""
@@ -39,6 +42,14 @@ class Region(Protocol):
     @property
     def qc_score(self) -> float | None:
         """Expected Dice of the mask with the truth, 0 to 1; None when it is empty."""
+        ...
+
+
+class Seen(Protocol):
+    """What a network sees of one scan."""
+
+    def inside(self, mask_XYZ: np.ndarray) -> np.ndarray:
+        """Pool inside a mask, bool in the axis order of the scan; (C,) float32, 0 where nothing is seen."""
         ...
 
 
@@ -74,6 +85,10 @@ class Segmenter(Protocol):
         name, Region
             One at a time.
         """
+        ...
+
+    def features(self, volume: Volume, *, others: Sequence[Volume] = ()) -> Seen:
+        """Look at one scan, read together with others as in `regions`, with one pass of the network."""
         ...
 
 
@@ -154,6 +169,7 @@ class Scans:
         self._refused: dict[str, InputRefused] = {}
         self._wanted: dict[str, set[str]] = {}
         self._found: dict[tuple[str, str], Delineation] = {}
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
 
     def volume(self, path: str) -> Volume:
         """The image, through the gate.
@@ -214,11 +230,29 @@ class Scans:
                 )
             asked = {structure, *self._wanted.get(path, ())}
             missing = sorted(name for name in asked if self.can(name) and (path, name) not in self._found)
-            usable = [companion for companion in self.companions(path) if companion.flag is None]
-            others = [companion.placed(self.volume(companion.scan.path)) for companion in usable]
-            found = delineate(self.volume(path), missing, self.segmenter, others=others)
+            found = delineate(self.volume(path), missing, self.segmenter, others=self._others(path))
             self._found.update({(path, name): mask for name, mask in found.items()})
         return self._found[path, structure]
+
+    def features(self, path: str, mask: np.ndarray) -> np.ndarray:
+        """What the network sees of a scan inside a mask on its grid, pooled; (C,) float32.
+
+        Raises
+        ------
+        InputRefused
+            If the scan is refused.
+        """
+        if path not in self._seen:
+            self._seen[path] = self.segmenter.features(self.volume(path), others=self._others(path))
+        self._seen.move_to_end(path)
+        while len(self._seen) > KEPT_FEATURES:
+            self._seen.popitem(last=False)
+        return self._seen[path].inside(mask)
+
+    def _others(self, path: str) -> list[Volume]:
+        """Images to be read together with a scan, placed in its world."""
+        usable = [companion for companion in self.companions(path) if companion.flag is None]
+        return [companion.placed(self.volume(companion.scan.path)) for companion in usable]
 
     def can(self, structure: str) -> bool:
         """Whether the weights delineate every part of a structure."""
@@ -259,11 +293,17 @@ def delineate(
     }
 
 
+def boxed(mask: np.ndarray, qc_score: float | None, flags: tuple[str, ...]) -> Delineation:
+    """A mask on a whole grid, without the empty space around it."""
+    low, high = _bounding_box(mask)
+    where = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
+    return Delineation(mask.shape, low, mask[where].copy(), qc_score, flags)
+
+
 def _delineation(region: Region, shape: tuple[int, ...]) -> Delineation:
-    low, high = _bounding_box(region.inside)
-    box = region.inside[tuple(slice(first, last) for first, last in zip(low, high, strict=True))].copy()
-    start = tuple(first + offset for first, offset in zip(region.start, low, strict=True))
-    return Delineation(shape, start, box, region.qc_score)
+    found = boxed(region.inside, region.qc_score, ())
+    start = tuple(first + offset for first, offset in zip(region.start, found.start, strict=True))
+    return replace(found, shape=shape, start=start)
 
 
 def _bounding_box(m_XYZ: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:

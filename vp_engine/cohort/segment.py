@@ -28,7 +28,7 @@ class Segmented:
     Attributes
     ----------
     structure : str
-        Canonical name.
+        Canonical name, or the name of a region.
     label : int
         Its number in `path`.
     path : Path
@@ -118,7 +118,7 @@ def refuse_unknown(structure: str, segmenter: Segmenter) -> None:
 
 
 def write_masks(output: Path, name: str, found: Mapping[str, Delineation], *, like: Volume) -> list[Segmented]:
-    """Write the structures of one scan, without BIDS, as label images and two tables.
+    """Write the structures of one scan and regions made of them, without BIDS, as label images and two tables.
 
     Raises
     ------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 
 import numpy as np
 
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.choice import Choice, PlannedScan
-from vp_engine.cohort.scans import Scans
+from vp_engine.cohort.scans import Delineation, Scans, boxed
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Image, Mask, SessionInfo
@@ -62,15 +62,22 @@ class CohortWorld:
         """Canonical names the weights can delineate."""
         return frozenset(name for name in STRUCTURES if self._scans.can(name))
 
-    def path(self, session: SessionInfo, suffix: str) -> str:
-        """Path of the scan of a session with this suffix.
+    def choice(self, session: SessionInfo, suffix: str) -> Choice:
+        """The scan of a session with this suffix.
 
         Raises
         ------
         RequestRefused
             If the session has none that the prompt may use.
         """
-        return self._choice(session, suffix).scan.path
+        choice = self._choices.get((session.label, suffix))
+        if choice is None:
+            raise RequestRefused(
+                f"Expected {suffix} in session {session.label or '(the only one)'}, "
+                f"which has {', '.join(session.images) or 'no image'}.",
+                code="missing_image",
+            )
+        return choice
 
     def image(self, session: SessionInfo, suffix: str) -> Image:
         """The scan of a session with this suffix.
@@ -82,7 +89,7 @@ class CohortWorld:
         InputRefused
             If the gate refuses the file.
         """
-        choice = self._choice(session, suffix)
+        choice = self.choice(session, suffix)
         volume = self._scans.volume(choice.scan.path)
         return Image(
             session=session,
@@ -106,21 +113,25 @@ class CohortWorld:
                 f"The program names {structure}, but the vector the agent wrote with it stands for something else.",
                 code=PHI_DISAGREES,
             )
-        choice = self._choice(image.session, image.suffix)
+        choice = self.choice(image.session, image.suffix)
         found = self._scans.delineation(choice.scan.path, structure)
         self.delineated[choice.scan.path, structure] = choice
         flags = (*found.flags, *self._scans.left_out(choice.scan.path))
         return Mask(image=image, structure=structure, data=found.full(), qc_score=found.qc_score, flags=flags)
 
-    def _choice(self, session: SessionInfo, suffix: str) -> Choice:
-        choice = self._choices.get((session.label, suffix))
-        if choice is None:
-            raise RequestRefused(
-                f"Expected {suffix} in session {session.label or '(the only one)'}, "
-                f"which has {', '.join(session.images) or 'no image'}.",
-                code="missing_image",
+    def features(self, image: Image, mask: Mask) -> np.ndarray:
+        """What the network sees of an image of this world inside a mask on its grid, pooled; (C,) float32."""
+        return self._scans.features(self.choice(image.session, image.suffix).scan.path, mask.data)
+
+    def regions(self, saved: Iterable[Mask]) -> dict[tuple[str, str], Delineation]:
+        """Regions among masks that were saved: (path of the scan, name) → where it is."""
+        return {
+            (self.choice(mask.image.session, mask.image.suffix).scan.path, mask.structure): boxed(
+                mask.data, mask.qc_score, mask.flags
             )
-        return choice
+            for mask in saved
+            if mask.is_region
+        }
 
 
 class CohortEnvironment(Environment):

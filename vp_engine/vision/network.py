@@ -47,6 +47,11 @@ class VisionConfig:
     entry_spacing_mm: float = 2.0
     groups: int = 4
 
+    @property
+    def pooled_length(self) -> int:
+        """Length of what `ScanFeatures.inside` gives."""
+        return 3 * self.channels[0]
+
 
 class ConvBlock(nn.Module):
     """3³ convolution, GroupNorm, SiLU, `depth` times."""

@@ -11,16 +11,14 @@ import torch
 from torch import Tensor
 
 from vp_engine.vision.checkpoint import from_pretrained
-from vp_engine.vision.network import VisionNetwork, entry_shape, voxel_rows
-from vp_engine.vision.pooling import block_mean, pooled_affine
+from vp_engine.vision.entry import at_trunk, entered
+from vp_engine.vision.features import ScanFeatures, scan_features
+from vp_engine.vision.network import VisionNetwork, voxel_rows
 from vp_engine.vision.quality import QualityModel, load_quality
 from vp_engine.volumes.geometry import Orientation, from_canonical, to_canonical
-from vp_engine.volumes.intensity import rescale
 from vp_engine.volumes.volume import Volume
 
 _NEGLIGIBLE = 0.01
-_HEAD_LEVEL = 0.04
-_EVEN = 16
 _ROWS = 2**14  # few enough to stay in the cache of a processor
 
 
@@ -68,16 +66,6 @@ class EncodedScan:
     entry_shape: tuple[int, int, int]
     canonical_shape: tuple[int, int, int]
     orientation: Orientation
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stream:
-    """The box of a scan that holds the head, on the grid of the level it enters at."""
-
-    image: Tensor
-    affine: Tensor
-    start: tuple[int, ...]
-    entry_shape: tuple[int, int, int]
 
 
 class NetworkSegmenter:
@@ -149,22 +137,24 @@ class NetworkSegmenter:
                 region = replace(region, qc_score=qc_score)
             yield name, region
 
+    def features(self, volume: Volume, *, others: Sequence[Volume] = ()) -> ScanFeatures:
+        """Look at one scan, read together with others as in `regions`, to pool what is seen inside masks."""
+        return scan_features(self._network, volume, others=others, device=self.device)
+
     @torch.inference_mode()
     def _encode(self, volume: Volume, others: Sequence[Volume]) -> EncodedScan:
         """Everything the network says of one scan, read together with others."""
         canonical, orientation = to_canonical(volume)
-        streams = [self._entered(canonical), *(self._entered(to_canonical(other)[0]) for other in others)]
-        spacing = self._network.config.entry_spacing_mm
-        images, affines = [], []
-        for stream in streams:
-            shape = entry_shape(_shape(stream.image), stream.affine, spacing)
-            images.append(block_mean(stream.image[None, None], shape)[0, 0])
-            affines.append(pooled_affine(stream.affine, stream.image.shape, shape))
+        config = self._network.config
+        streams = [
+            entered(one, config, device=self.device) for one in (canonical, *(to_canonical(v)[0] for v in others))
+        ]
+        images, affines = zip(*(at_trunk(stream, config) for stream in streams), strict=True)
         asked = streams[0]
         start = asked.start
         bfloat16 = torch.autocast(torch.device(self.device).type, torch.bfloat16)
         with bfloat16:
-            features = self._network.trunk(images, affines)[0]
+            features = self._network.trunk([*images], [*affines])[0]
         if features.shape[2:] != asked.image.shape:
             box = _blocks(self._anything(features), asked.image.shape)
             fine, coarse = (tuple(slice(*axis[level]) for axis in box) for level in range(2))
@@ -173,20 +163,6 @@ class NetworkSegmenter:
             start = tuple(first + axis.start for first, axis in zip(start, fine, strict=True))
         p = self._probabilities(features)
         return EncodedScan(p, start, asked.entry_shape, canonical.shape, orientation)
-
-    def _entered(self, canonical: Volume) -> _Stream:
-        """Cut out the head, on the grid of the level that is nearest to the spacing of the scan."""
-        config = self._network.config
-        image = torch.from_numpy(np.ascontiguousarray(canonical.data, dtype=np.float32)).to(self.device)
-        affine = torch.from_numpy(canonical.affine)
-        finest = config.entry_spacing_mm / 2 if config.fine_channels else config.entry_spacing_mm
-        shape = entry_shape(canonical.shape, affine, finest)
-        image = rescale(block_mean(image[None, None], shape)[0, 0])
-        affine = pooled_affine(affine, canonical.shape, shape)
-        box = _head_box(image, affine[:3, :3].norm(dim=0).tolist(), trunk_spacing_mm=config.entry_spacing_mm)
-        image, start = _cut(image, box)
-        affine[:3, 3] += affine[:3, :3] @ torch.tensor(start, dtype=torch.float64)
-        return _Stream(image, affine, tuple(start), shape)
 
     def _anything(self, features_1CXYZ: Tensor) -> Tensor:
         """Where the parts together are as probable as the background, bool (X, Y, Z)."""
@@ -200,11 +176,6 @@ class NetworkSegmenter:
             some = slice(first, first + _ROWS)
             p_KN[:, some] = self._network.part_logits(rows[some]).softmax(0)
         return p_KN.view(-1, *features_1CXYZ.shape[2:])
-
-
-def _shape(image_XYZ: Tensor) -> tuple[int, int, int]:
-    x, y, z = image_XYZ.shape
-    return x, y, z
 
 
 def _blocks(wanted_XYZ: Tensor, fine_shape: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -221,35 +192,6 @@ def _blocks(wanted_XYZ: Tensor, fine_shape: Sequence[int]) -> list[tuple[tuple[i
         low, high = max(0, int(used[0]) - 2), min(m, int(used[-1]) + 3)
         box.append(((low * (n // m), high * (n // m)), (low, high)))
     return box
-
-
-def _head_box(
-    image_XYZ: Tensor, spacing_mm: Sequence[float], *, trunk_spacing_mm: float
-) -> tuple[tuple[int, int], ...]:
-    """Box around what is brighter than air, grown by 4 mm and to even numbers of voxels; may leave the grid."""
-    bright = image_XYZ > _HEAD_LEVEL
-    finest = min(spacing_mm)
-    even = _EVEN * (2 if finest * 2**0.5 < trunk_spacing_mm else 1)
-    box = []
-    for axis, (n, spacing) in enumerate(zip(image_XYZ.shape, spacing_mm, strict=True)):
-        share = bright.movedim(axis, 0).flatten(1).float().mean(1)
-        used = torch.nonzero(share > 0.005).flatten()
-        margin = round(4 / spacing)
-        start, stop = (int(used[0]) - margin, int(used[-1]) + 1 + margin) if len(used) else (0, n)
-        start, stop = max(0, start), min(n, stop)
-        if spacing < 1.1 * finest:
-            missing = -(stop - start) % even
-            start, stop = start - missing // 2, stop + missing - missing // 2
-        box.append((start, stop))
-    return tuple(box)
-
-
-def _cut(image_XYZ: Tensor, box: Sequence[tuple[int, int]]) -> tuple[Tensor, list[int]]:
-    """Values inside the box, zero where it leaves the grid, and its first voxel."""
-    before_after = [(max(0, -start), max(0, stop - n)) for (start, stop), n in zip(box, image_XYZ.shape, strict=True)]
-    inside = tuple(slice(max(0, a), min(n, b)) for (a, b), n in zip(box, image_XYZ.shape, strict=True))
-    flat = [amount for pair in reversed(before_after) for amount in pair]
-    return torch.nn.functional.pad(image_XYZ[inside], flat), [start for start, _ in box]
 
 
 def _boxes(p_KXYZ: Tensor) -> np.ndarray:
