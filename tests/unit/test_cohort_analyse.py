@@ -383,3 +383,14 @@ def test_unknown_shard_or_participant(study: Study) -> None:
         analyse_shard(study.config, study.output, shard="first", **common)
     with pytest.raises(ConfigError, match="99"):
         analyse_shard(study.config, study.output, shard="shard-00000", participants=["99"], **common)
+
+
+def test_transcripts_have_the_answer_in_words(again: Study) -> None:
+    written = {path.name: json.loads(path.read_text()) for path in again.output.rglob("*_transcript.json")}
+    answers = {name: transcript["answer"] for name, transcript in written.items()}
+    assert answers["sub-01_ses-01_vol_transcript.json"].startswith(
+        "The volume of the left hippocampus is 96.0 mm3 (right:"
+    )
+    grown = answers["sub-01_growth_transcript.json"]
+    assert grown == "From session 01 to session 02, the volume of the left hippocampus changed by +48.0 mm3."
+    assert answers["sub-01_ses-01_liver_transcript.json"] == written["sub-01_ses-01_liver_transcript.json"]["reason"]

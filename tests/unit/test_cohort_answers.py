@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
 from vp_engine.agent.calculations import Operand, calculations
 from vp_engine.agent.loop import run_prompt
 from vp_engine.agent.planner import Context, History
 from vp_engine.agent.transcript import Transcript
 from vp_engine.agent.wording import MEASURES, in_words, quantity
 from vp_engine.anatomy import STRUCTURES
+from vp_engine.cli.app import app
 from vp_engine.cohort.answers import answer
+from vp_engine.cohort.ask import ask
 from vp_engine.cohort.flags import FLAGS
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Cutout, Image, Mask, Number, Result, SessionInfo, Text
-from vp_engine.environment.vocabulary import WORDS
+from vp_engine.environment.vocabulary import REASONS, WORDS
 
 ONE = SessionInfo(None, None, ("T1w", "FLAIR"))
 FIRST = SessionInfo("01", date(2020, 1, 1), ("T1w",))
@@ -392,3 +398,29 @@ def test_text_that_is_no_program_calculates_nothing() -> None:
 def test_many_variables_on_each_other_stay_cheap() -> None:
     code = "".join(f"v{n} = union(v{n - 1}, v{n - 1})\n" for n in range(1, 60))
     assert calculations([code + "report(ratio(volume(v59), volume(v59)))\n"])[0][0].operands[0] == Operand("volume")
+
+
+# where the answer goes
+
+ASK = 'm = segment(scan(current), "left_hippocampus")\nsave(m)\nreport(volume(m))\n'
+
+
+def test_vp_ask_prints_the_answer_above_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = write_scan(tmp_path / "x.nii.gz")
+    prompt = "How many ml is the left hippocampus?"
+    engine = fake_engine(FixedPlanner({prompt: ASK}), IntensitySegmenter())
+    monkeypatch.setattr("vp_engine.cohort.engine.load_engine", lambda *_, **__: engine)
+    done = CliRunner().invoke(app, ["ask", str(scan), prompt, "-o", str(tmp_path / "out")])
+    program, text, rows, *_ = done.output.split("\n\n")
+    assert program.strip() == ASK.strip()
+    assert text == "The volume of the left hippocampus is 0.0960 mL."
+    assert rows.startswith("left_hippocampus\tvolume\t96 mm3")
+    stored = json.loads((tmp_path / "out" / "transcript.json").read_text(encoding="utf-8"))
+    assert stored["answer"] == text
+
+
+def test_refused_questions_have_their_reason_in_the_transcript(tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "x.nii.gz")
+    found = ask([scan], "poem", tmp_path / "out", engine=fake_engine(FixedPlanner({}), IntensitySegmenter()))
+    stored = json.loads((tmp_path / "out" / "transcript.json").read_text(encoding="utf-8"))
+    assert stored["answer"] == found.text == REASONS["out_of_domain"]
