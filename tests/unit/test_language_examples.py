@@ -18,12 +18,10 @@ from vp_engine.agent.language.meaning import (
     Question,
     Ratio,
     Where,
-    first_step,
-    refusal,
-    second_step,
 )
 from vp_engine.agent.language.naming import Piece, name_structures, targets_of
 from vp_engine.agent.language.refusing import draw_refusal
+from vp_engine.agent.language.steps import first_step, refusal, second_step
 from vp_engine.agent.program import linearise, render
 from vp_engine.environment.syntax import parse
 from vp_engine.environment.validator import check

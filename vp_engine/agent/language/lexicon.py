@@ -46,6 +46,8 @@ class Lexicon:
         Templates by intent; those of ``ask`` as ``ask_volume``, those of refusals as ``refuse_diagnosis``.
     words : mapping of str to words
         Lists of things that are refused.
+    heads : tuple of str
+        Words that may follow the adjective of any structure: "hippocampal region".
     """
 
     split: Split
@@ -54,6 +56,7 @@ class Lexicon:
     rules: Mapping[str, tuple[Template, ...]]
     sentences: Mapping[str, tuple[Template, ...]]
     words: Mapping[str, tuple[str, ...]]
+    heads: tuple[str, ...] = ()
 
     def phrase(self, name: str, rng: Random, slots: Slots | None = None) -> str:
         """Draw one phrase of a rule."""
@@ -67,9 +70,11 @@ class Lexicon:
 @lru_cache(maxsize=3)
 def lexicon(split: Split) -> Lexicon:
     """Read the language of one split from the data files of this package."""
-    structures, phrases, templates, refusals = (
-        _read(f"{name}.yaml") for name in ("structures", "phrases", "templates", "refusals")
+    structures, phrases, templates, refusals, regions, questions = (
+        _read(f"{name}.yaml") for name in ("structures", "phrases", "templates", "refusals", "regions", "questions")
     )
+    phrases |= regions["phrases"] | questions["phrases"]
+    templates |= regions["sentences"] | questions["sentences"]
     rules = {name: _templates(entry, split, "any") for name, entry in phrases.items()}
     for name in ("measure_np", "all_structures"):
         rules[name] = _templates(templates.pop(name), split, "any")
@@ -84,6 +89,7 @@ def lexicon(split: Split) -> Lexicon:
         rules=rules,
         sentences=sentences,
         words={name: _share(words, split) for name, words in refusals["words"].items()},
+        heads=tuple(structures["heads"][split]),
     )
 
 

@@ -1,17 +1,13 @@
-"""What a prompt can ask for, and the program that does it, as terminals in prefix order."""
+"""What a prompt can ask for, clause by clause."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vp_engine.agent.terminals import END, MOD, STOP, constant
 from vp_engine.anatomy import STRUCTURES, sides_of
-from vp_engine.environment.ops import OPS
 
 Time = Literal["current", "first", "last", "each", "ends"]
-CENTROID = ("centroid_x", "centroid_y", "centroid_z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +30,67 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A mask that an op makes of others: a half, a neighbourhood, a combination.
+
+    Attributes
+    ----------
+    op : str
+        Name of the op.
+    operands : tuple of str or Region
+        Structures, or regions themselves, in the order of the op.
+    word : str
+        Length or direction the op takes last; empty where it takes none.
+    """
+
+    op: str
+    operands: tuple[Target, ...]
+    word: str = ""
+
+
+Target = str | Region
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """Numbers of structures, masks of structures, or both."""
 
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     measures: tuple[str, ...]
     save: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Asymmetry:
-    """Asymmetry of one measure of bilateral structures."""
+    """Asymmetry of one measure of bilateral structures, or of their halves in a `direction`."""
 
     bases: tuple[str, ...]
     measure: str = "volume"
+    direction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """Volumes of structures over the volume of one."""
 
-    targets: tuple[str, ...]
-    denominator: str
+    targets: tuple[Target, ...]
+    denominator: Target
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
     """Distance between two structures."""
 
-    target: str
-    other: str
+    target: Target
+    other: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """Copies of the image with only a region in it: ``isolate`` blanks the rest, ``crop`` cuts a box."""
+
+    op: Literal["isolate", "crop"]
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +105,7 @@ class Change:
     """Change of a measure of structures from the first to the last session; `op` says which kind."""
 
     op: str
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     measure: str = "volume"
 
 
@@ -89,174 +116,66 @@ class Question:
     Attributes
     ----------
     kind : str
-        ``side`` (answered left or right), ``which`` (yes or no between structures), ``grew`` or ``shrank``.
-    target, other : str
-        Structures compared; for questions about sessions only `target`.
+        ``side`` (answered left or right), ``which`` (yes or no between structures), ``grew``, ``shrank``, or
+        ``brightness`` (bright, dark or similar).
+    target, other : str or Region
+        What is compared; for questions about sessions only `target`.
     measure : str
         What is compared.
     about : str
         Structure of the answer's row.
+    numbers : str
+        What is reported beside the answer: ``both`` numbers, their ``asymmetry``, or nothing.
     """
 
-    kind: Literal["side", "which", "grew", "shrank"]
-    target: str
-    other: str
+    kind: Literal["side", "which", "grew", "shrank", "brightness"]
+    target: Target
+    other: Target
     about: str
     measure: str = "volume"
+    numbers: Literal["", "both", "asymmetry"] = ""
 
 
-Plain = Measure | Asymmetry | Ratio | Distance | Everything
-Clause = Plain | Change | Question
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Is there any? Where there is some, also its `measures` and its mask."""
+
+    target: Target
+    about: str
+    measures: tuple[str, ...] = ()
+    save: bool = False
 
 
-def first_step(clauses: Sequence[Clause], where: Where) -> list[str]:
-    """Terminals of the first piece of code of a request.
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """Measures of the largest piece of something, if there is one."""
 
-    Parameters
-    ----------
-    clauses : sequence of Clause
-        Done in the order: plain ones, changes, and last the question, of which there is at most one.
-    where : Where
-        Images and sessions.
+    target: Target
+    about: str
+    measures: tuple[str, ...]
 
-    Returns
-    -------
-    list of str
-        Ends with `STOP`.
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good a segmentation is; with `measures`, a request for these, on the image `instead` when it is poor.
+
+    `at_first` is the contrast to begin with, empty for the best image.
     """
-    plain = [clause for clause in clauses if isinstance(clause, Plain)]
-    changes = [clause for clause in clauses if isinstance(clause, Change)]
-    questions = [clause for clause in clauses if isinstance(clause, Question)]
-    terminals: list[str] = []
-    if plain:
-        terminals += _plain(plain, where)
-    within = [q for q in questions if q.kind in ("side", "which")]
-    across = [q for q in questions if q.kind in ("grew", "shrank")]
-    if changes or across:
-        for variable, session in (("before", "first"), ("after", "last")):
-            terminals += [f"set:{variable}", *_image(where, f"var:{session}")]
-    for change in changes:
-        for target in change.targets:
-            sides = [_measured(change.measure, f"var:{when}", target) for when in ("before", "after")]
-            terminals += ["op:report", f"op:{change.op}", *sides[0], *sides[1]]
-    for question in across:
-        pair = [_measured(question.measure, f"var:{when}", question.target) for when in ("after", "before")]
-        terminals += _read(*(pair if question.kind == "grew" else reversed(pair)))
-    if within:
-        image = "img"
-        if not plain or _looped(where) or len(where.contrasts) > 1:
-            image = "img" if not plain else "img2"
-            terminals += [f"set:{image}", *_image(where, _session(where))]
-        for question in within:
-            pair = [_measured(question.measure, f"var:{image}", name) for name in (question.target, question.other)]
-            terminals += _read(*pair)
-    return [*terminals, STOP]
+
+    target: str
+    measures: tuple[str, ...] = ()
+    instead: str = ""
+    at_first: str = ""
 
 
-def second_step(question: Question, found: str) -> list[str]:
-    """Terminals of the piece of code that answers after the comparison was read.
-
-    Parameters
-    ----------
-    question : Question
-        What was asked.
-    found : str
-        ``greater``, ``less`` or ``equal``: the first operand of the comparison against the second.
-    """
-    if question.kind == "side":
-        # the operands are the left and the right half, or swapped when the smaller side is asked for
-        word = {"greater": "left", "less": "right", "equal": "equal"}[found]
-    else:
-        word = "yes" if found == "greater" else "no"
-    return ["op:answer", constant("Word", word), constant("Structure", question.about), STOP]
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """What contrast the image has."""
 
 
-def refusal(reason: str) -> list[str]:
-    """Terminals of the program that refuses."""
-    return ["op:refuse", constant("Reason", reason), STOP]
-
-
-def _looped(where: Where) -> bool:
-    return where.time == "each" or (where.time == "current" and where.scope == "participant")
-
-
-def _session(where: Where) -> str:
-    return f"var:{where.time}" if where.time in ("first", "last") else "var:current"
-
-
-def _image(where: Where, session: str, contrast: int = 0) -> list[str]:
-    if not where.contrasts:
-        return ["op:scan", session]
-    return ["op:image", constant("Suffix", where.contrasts[contrast]), session]
-
-
-def _plain(clauses: Sequence[Plain], where: Where) -> list[str]:
-    if where.time == "ends":
-        halves = (("before", "var:first"), ("after", "var:last"))
-        shown = [([f"set:{name}", *_image(where, session)], f"var:{name}") for name, session in halves]
-        return [t for head, image in shown for t in (*head, *(u for c in clauses for u in _statements(c, image)))]
-    looped = _looped(where)
-    terminals = ["for:s", "var:sessions"] if looped else []
-    for index, variable in enumerate(("img", "img2")[: max(1, len(where.contrasts))]):
-        terminals += [f"set:{variable}", *_image(where, "var:s" if looped else _session(where), index)]
-        for clause in clauses:
-            terminals += _statements(clause, f"var:{variable}")
-    return [*terminals, END] if looped else terminals
-
-
-def _statements(clause: Plain, image: str) -> list[str]:
-    terminals: list[str] = []
-    match clause:
-        case Measure(targets, measures, save):
-            for target in targets:
-                terminals += ["op:save", *_segment(image, target)] if save else []
-                terminals += [t for m in _expanded(measures) for t in ("op:report", *_measured(m, image, target))]
-        case Asymmetry(bases, measure):
-            for base in bases:
-                pair = [t for side in _halves(base) for t in _measured(measure, image, side)]
-                terminals += ["op:report", "op:asymmetry", *pair]
-        case Ratio(targets, denominator):
-            for target in targets:
-                pair = [*_measured("volume", image, target), *_measured("volume", image, denominator)]
-                terminals += ["op:report", "op:ratio", *pair]
-        case Distance(target, other):
-            terminals += ["op:report", "op:distance", *_segment(image, target), *_segment(image, other)]
-        case Everything(measures):
-            terminals += _everything(measures, image)
-    return terminals
-
-
-def _everything(measures: Sequence[str], image: str) -> list[str]:
-    body = [] if measures else ["op:save", "var:m"]
-    for measure in _expanded(measures):
-        body += ["op:report", *_applied(measure, image, ["var:m"])]
-    return ["for:m", "op:parcels", image, *body, END]
-
-
-def _halves(base: str) -> tuple[str, str]:
-    return ("left_hemisphere", "right_hemisphere") if base == "hemisphere" else sides_of(base)
-
-
-def _expanded(measures: Sequence[str]) -> list[str]:
-    return [name for measure in measures for name in (CENTROID if measure == "centroid" else (measure,))]
-
-
-def _segment(image: str, structure: str) -> list[str]:
-    return ["op:segment", image, constant("Structure", structure), MOD]
-
-
-def _measured(measure: str, image: str, structure: str) -> list[str]:
-    return _applied(measure, image, _segment(image, structure))
-
-
-def _applied(measure: str, image: str, mask: list[str]) -> list[str]:
-    filling: dict[str, Callable[[], list[str]]] = {"Image": lambda: [image], "Mask": lambda: mask}
-    arguments = [token for p in OPS[measure].parameters for token in filling[p.accepts[0]]()]
-    return [f"op:{measure}", *arguments]
-
-
-def _read(greater: list[str], less: list[str]) -> list[str]:
-    return ["op:read", "op:compare", *greater, *less]
+Plain = Measure | Asymmetry | Ratio | Distance | Cutout | Everything
+Asked = Question | Presence | Largest | Quality | Contrast
+Clause = Plain | Change | Asked
 
 
 def structure_of(base: str, side: str) -> str:
@@ -269,3 +188,31 @@ def structure_of(base: str, side: str) -> str:
     if name not in STRUCTURES:
         raise ValueError(f"expected a structure of the vocabulary, got {name}")
     return name
+
+
+def halves(base: str, direction: str = "") -> tuple[Target, Target]:
+    """Left and right half of a bilateral structure, or these parts of them.
+
+    Parameters
+    ----------
+    base : str
+        Bilateral structure, ``hemisphere``, or something without a side, such as lesions, which is then split
+        between the hemispheres.
+    direction : str
+        ``anterior`` and so on for that part of either; empty for the whole.
+    """
+    if base == "hemisphere":
+        pair: tuple[Target, Target] = ("left_hemisphere", "right_hemisphere")
+    elif STRUCTURES[base].kind == "bilateral":
+        pair = sides_of(base)
+    else:
+        pair = in_hemisphere(base, "left"), in_hemisphere(base, "right")
+    if not direction:
+        return pair
+    return Region("part", (pair[0],), direction), Region("part", (pair[1],), direction)
+
+
+def in_hemisphere(target: Target, side: str) -> Region:
+    """What of something without a side, such as lesions, belongs to one hemisphere."""
+    other = {"left": "right", "right": "left"}[side]
+    return Region("nearer", (target, f"{side}_hemisphere", f"{other}_hemisphere"))

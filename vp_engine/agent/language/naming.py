@@ -12,11 +12,27 @@ from vp_engine.agent.language.meaning import structure_of
 from vp_engine.anatomy import BILATERAL_NAMES
 
 _JOINT_SHARE = 0.7
+_HEAD_SHARE = 0.05
 _COMMAS = (", ", ", ", ", ", ", ", " and ", ",", "; ", "/", " ", " & ", " + ")
 
 Side = Literal["union", "left", "right", "both"]
 SIDED: tuple[str, ...] = (*BILATERAL_NAMES, "hemisphere")
 """Base names that take a side word."""
+_HEADED = frozenset(BILATERAL_NAMES) - {
+    "cerebral_white_matter",
+    "cerebellum_white_matter",
+    "cerebral_cortex",
+    "cerebellum_cortex",
+    "ventral_dc",
+} | {
+    "brainstem",
+    "cerebellum",
+    "ventricles",
+    "basal_ganglia",
+    "deep_gray_matter",
+    "third_ventricle",
+    "fourth_ventricle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +67,16 @@ class Naming:
     adjective : str
         Before a measure: "left hippocampal and amygdalar".
     suffix : str
-        Side phrase that follows the measure when it is not in `adjective`.
+        Phrase that follows the measure when it is not in `adjective`.
+    plural : str
+        Without article, where it can be counted; empty where it cannot.
     """
 
     noun: str
     bare: str
     adjective: str
     suffix: str
+    plural: str = ""
 
 
 def targets_of(pieces: Sequence[Piece]) -> tuple[str, ...]:
@@ -166,6 +185,10 @@ def _is_plural(piece: Piece, prefix: str, rng: Random) -> bool:
 
 def _noun(base: str, lexicon: Lexicon, rng: Random, *, plural: bool) -> str:
     words = lexicon.names[base]
+    if lexicon.heads and rng.random() < _HEAD_SHARE and base in _HEADED:
+        # "hippocampal region": any structure can be named so
+        head = rng.choice(lexicon.heads)
+        return f"{rng.choice(words.adjectives)} {head}{'s' if plural else ''}"
     return rng.choice(words.plurals if plural and words.plurals else words.nouns)
 
 

@@ -7,15 +7,29 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
+from vp_engine.agent.language.choosing import MEASURES, PATHOLOGY
+from vp_engine.agent.language.lengths import length_words, some_length
 from vp_engine.agent.language.lexicon import Lexicon, Words
+from vp_engine.agent.language.questions import (
+    draw_brightness,
+    draw_presence,
+    draw_quality,
+    draw_question,
+    draw_side_numbers,
+)
+from vp_engine.agent.language.region_requests import (
+    draw_cutout,
+    draw_region_asymmetry,
+    draw_region_change,
+    draw_region_measure,
+    draw_region_ratio,
+    draw_region_show,
+)
 from vp_engine.agent.language.requests import (
-    MEASURES,
-    PATHOLOGY,
     draw_asymmetry,
     draw_change,
     draw_distance,
     draw_measure,
-    draw_question,
     draw_ratio,
     draw_short,
     draw_show,
@@ -32,18 +46,30 @@ _REASON_WEIGHTS = {
     "instruction_injection": 10,
     "ambiguous": 5,
 }
-_COMPOSITES = tuple(name for name, s in STRUCTURES.items() if s.side == "none" and name != "csf")
+_COMPOSITES = tuple(
+    name for name, s in STRUCTURES.items() if s.side == "none" and s.kind != "pathology" and name != "csf"
+)
 _NAMED = tuple(name for name, s in STRUCTURES.items() if s.side in ("both", "none") and name != "intracranial_volume")
 _AS_REQUEST = {"unknown_structure": 0.55, "out_of_domain": 0.2, "unsupported_measure": 0.5}
 _DRAWS = {
-    draw_measure: 45,
-    draw_short: 20,
-    draw_show: 15,
+    draw_measure: 32,
+    draw_short: 15,
+    draw_show: 11,
     draw_asymmetry: 4,
     draw_ratio: 5,
     draw_distance: 2,
     draw_change: 7,
     draw_question: 4,
+    draw_region_measure: 11,
+    draw_region_show: 5,
+    draw_region_ratio: 2,
+    draw_region_change: 2,
+    draw_region_asymmetry: 1,
+    draw_cutout: 5,
+    draw_presence: 4,
+    draw_brightness: 3,
+    draw_quality: 3,
+    draw_side_numbers: 1,
 }
 _MIXED_SHARE = 0.4
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -91,6 +117,11 @@ def draw_refusal(lexicon: Lexicon, rng: Random) -> tuple[str, str]:
         "structure": lambda: _structure(lexicon, rng),
         "unsided": lambda: rng.choice(lexicon.names[rng.choice(_COMPOSITES)].nouns),
         "lesion_like": lambda: rng.choice(_plurals(lexicon, rng.choice(PATHOLOGY))),
+        "lesion_one": lambda: rng.choice(lexicon.names[rng.choice(PATHOLOGY)].nouns),
+        "length": lambda: length_words(some_length(rng), rng),
+        "amount": lambda: _amount(rng),
+        "amount_length": lambda: length_words(some_length(rng), rng),
+        "few": lambda: rng.choice(("2", "3", "5", "ten", "nine", "20", "three", "a dozen", "100", "1")),
         "anymeasure": lambda: lexicon.phrase(rng.choice(("volume", "volume", *MEASURES)), rng),
         "pseudo": lambda: pseudo_latin(rng),
         "nonsense": lambda: nonsense(rng),
@@ -132,11 +163,21 @@ def _stranger(reason: str, lexicon: Lexicon, rng: Random) -> Words:
         noun = rng.choice(lexicon.words["organ" if rng.random() < 0.75 else "thing"])
         return Words((noun,), (), (noun, rng.choice(lexicon.words["organ_adjective"])))
     draw = rng.random()
-    if draw < 0.2:
+    if draw < 0.08 and lexicon.heads:
+        # a general word after a strange adjective makes no structure of it
+        noun = f"{rng.choice(lexicon.words['brain_other_adjective'])} {rng.choice(lexicon.heads)}"
+    elif draw < 0.2:
         noun = f"{rng.choice(lexicon.words['modifier'])} {rng.choice(lexicon.words['modifiable'])}"
     else:
         noun = pseudo_latin(rng) if draw < 0.32 else rng.choice(lexicon.words["brain_other"])
     return Words((noun,), (), (noun, rng.choice(lexicon.words["brain_other_adjective"])))
+
+
+def _amount(rng: Random) -> str:
+    """A volume that something is compared with."""
+    number = rng.choice(("1", "2", "3", "3.5", "4", "5", "10", "20", "50", "100", "200", "three", "five", "ten"))
+    unit = rng.choice(("ml", "ml", "cm3", "cc", "cubic centimetres", "millilitres", "mm3", "cm^3"))
+    return f"{number}{'00' if unit == 'mm3' and number.isdigit() else ''} {unit}"
 
 
 def pseudo_latin(rng: Random) -> str:

@@ -1,0 +1,247 @@
+"""The pieces of code that do what a prompt asks for, as terminals in prefix order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vp_engine.agent.language.meaning import (
+    Asked,
+    Asymmetry,
+    Change,
+    Clause,
+    Contrast,
+    Cutout,
+    Distance,
+    Everything,
+    Largest,
+    Measure,
+    Plain,
+    Presence,
+    Quality,
+    Question,
+    Ratio,
+    Target,
+    Where,
+    halves,
+)
+from vp_engine.agent.terminals import END, MOD, STOP, constant
+from vp_engine.environment.ops import OPS
+
+CENTROID = ("centroid_x", "centroid_y", "centroid_z")
+SEEN_IN = "brain"
+"""Structure whose features show the contrast of an image."""
+
+
+def first_step(clauses: Sequence[Clause], where: Where) -> list[str]:
+    """Terminals of the first piece of code of a request.
+
+    Parameters
+    ----------
+    clauses : sequence of Clause
+        Done in the order: plain ones, changes, and last the question, of which there is at most one.
+    where : Where
+        Images and sessions.
+
+    Returns
+    -------
+    list of str
+        Ends with `STOP`.
+    """
+    plain = [clause for clause in clauses if isinstance(clause, Plain)]
+    changes = [clause for clause in clauses if isinstance(clause, Change)]
+    terminals = _plain(plain, where) if plain else []
+    across = [clause for clause in clauses if isinstance(clause, Question) and clause.kind in ("grew", "shrank")]
+    if changes or across:
+        for variable, session in (("before", "first"), ("after", "last")):
+            terminals += [f"set:{variable}", *_image(where, f"var:{session}")]
+    for change in changes:
+        for target in change.targets:
+            sides = [_measured(change.measure, f"var:{when}", target) for when in ("before", "after")]
+            terminals += ["op:report", f"op:{change.op}", *sides[0], *sides[1]]
+    for question in across:
+        pair = [_measured(question.measure, f"var:{when}", question.target) for when in ("after", "before")]
+        terminals += _compared(*(pair if question.kind == "grew" else reversed(pair)))
+    for clause in clauses:
+        if isinstance(clause, Asked) and clause not in across:
+            image = asked_on(clauses, where)
+            if not plain or image != "img":
+                terminals += [f"set:{image}", *_image(where, _session(where))]
+            terminals += _read(clause, f"var:{image}")
+    return [*terminals, STOP]
+
+
+def asked_on(clauses: Sequence[Clause], where: Where) -> str:
+    """Name of the variable with the image that a question of one session is about."""
+    plain = any(isinstance(clause, Plain) for clause in clauses)
+    return "img2" if plain and (_looped(where) or where.time == "ends" or len(where.contrasts) > 1) else "img"
+
+
+def second_step(asked: Asked, found: str, image: str = "img", where: Where | None = None) -> list[str]:
+    """Terminals of the piece of code that answers after something was read.
+
+    Parameters
+    ----------
+    asked : Question, Presence, Largest, Quality or Contrast
+        What was asked.
+    found : str
+        What the reading says: ``greater``, ``less`` or ``equal`` for the first operand of a comparison against the
+        second; ``some`` or ``none``; ``good`` or ``poor``; a suffix.
+    image : str
+        Variable of the image.
+    where : Where, optional
+        Images and sessions.
+    """
+    at = f"var:{image}"
+    terminals: list[str] = []
+    match asked:
+        case Question():
+            terminals = [*_answer(_word(asked, found), asked.about), *_numbers(asked, at)]
+        case Presence(_, about, measures, save):
+            terminals = _answer("no" if found == "none" else "yes", about)
+            if found != "none":
+                terminals += ["op:save", "var:mask"] if save else []
+                terminals += _reported(measures, at, ["var:mask"])
+        case Largest(_, about, measures):
+            terminals = _answer("none", about) if found == "none" else _reported(measures, at, ["var:mask"])
+        case Quality(target, (), _):
+            terminals = _answer(found, target)
+        case Quality(target, measures, instead):
+            if found == "poor":
+                terminals = ["set:img2", "op:image", constant("Suffix", instead), _session(where or Where())]
+                terminals += _reported(measures, "var:img2", mask_of("var:img2", target))
+            else:
+                terminals = _reported(measures, at, ["var:mask"])
+        case Contrast():
+            terminals = _answer(found or "unclear", SEEN_IN)
+    return [*terminals, STOP]
+
+
+def refusal(reason: str) -> list[str]:
+    """Terminals of the program that refuses."""
+    return ["op:refuse", constant("Reason", reason), STOP]
+
+
+def mask_of(image: str, target: Target) -> list[str]:
+    """Terminals of the mask of a structure or a region on an image."""
+    if isinstance(target, str):
+        return ["op:segment", image, constant("Structure", target), MOD]
+    made = [f"op:{target.op}", *(terminal for operand in target.operands for terminal in mask_of(image, operand))]
+    return [*made, constant(OPS[target.op].parameters[-1].accepts[0], target.word)] if target.word else made
+
+
+def _looped(where: Where) -> bool:
+    return where.time == "each" or (where.time == "current" and where.scope == "participant")
+
+
+def _session(where: Where) -> str:
+    return f"var:{where.time}" if where.time in ("first", "last") else "var:current"
+
+
+def _image(where: Where, session: str, contrast: int = 0) -> list[str]:
+    if not where.contrasts:
+        return ["op:scan", session]
+    return ["op:image", constant("Suffix", where.contrasts[contrast]), session]
+
+
+def _plain(clauses: Sequence[Plain], where: Where) -> list[str]:
+    if where.time == "ends":
+        halves_of_time = (("before", "var:first"), ("after", "var:last"))
+        shown = [([f"set:{name}", *_image(where, session)], f"var:{name}") for name, session in halves_of_time]
+        return [t for head, image in shown for t in (*head, *(u for c in clauses for u in _statements(c, image)))]
+    looped = _looped(where)
+    terminals = ["for:s", "var:sessions"] if looped else []
+    for index, variable in enumerate(("img", "img2")[: max(1, len(where.contrasts))]):
+        terminals += [f"set:{variable}", *_image(where, "var:s" if looped else _session(where), index)]
+        for clause in clauses:
+            terminals += _statements(clause, f"var:{variable}")
+    return [*terminals, END] if looped else terminals
+
+
+def _statements(clause: Plain, image: str) -> list[str]:
+    terminals: list[str] = []
+    match clause:
+        case Measure(targets, measures, save):
+            for target in targets:
+                terminals += ["op:save", *mask_of(image, target)] if save else []
+                terminals += _reported(measures, image, mask_of(image, target))
+        case Asymmetry(bases, measure, direction):
+            for base in bases:
+                pair = [t for half in halves(base, direction) for t in _measured(measure, image, half)]
+                terminals += ["op:report", "op:asymmetry", *pair]
+        case Ratio(targets, denominator):
+            below = _measured("volume", image, denominator)
+            ratios = (("op:report", "op:ratio", *_measured("volume", image, target), *below) for target in targets)
+            terminals = [terminal for one in ratios for terminal in one]
+        case Distance(target, other):
+            terminals = ["op:report", "op:distance", *mask_of(image, target), *mask_of(image, other)]
+        case Cutout(op, targets):
+            terminals = [t for target in targets for t in ("op:save", f"op:{op}", image, *mask_of(image, target))]
+        case Everything(measures):
+            body = _reported(measures, image, ["var:m"]) if measures else ["op:save", "var:m"]
+            terminals = ["for:m", "op:parcels", image, *body, END]
+    return terminals
+
+
+def _read(asked: Asked, image: str) -> list[str]:
+    """Statements that end in `read`."""
+    match asked:
+        case Question(_, target, other, _, measure):
+            return _compared(_measured(measure, image, target), _measured(measure, image, other))
+        case Presence(target):
+            return ["set:mask", *mask_of(image, target), "op:read", "op:count", "var:mask"]
+        case Largest(target):
+            return ["set:mask", "op:largest", *mask_of(image, target), "op:read", "op:volume", "var:mask"]
+        case Quality(target):
+            return ["set:mask", *mask_of(image, target), "op:read", "op:quality", "var:mask"]
+        case Contrast():
+            return ["op:read", "op:features", image, *mask_of(image, SEEN_IN)]
+
+
+def _word(question: Question, found: str) -> str:
+    match question.kind:
+        case "side":
+            # the operands are the left and the right half, or swapped when the smaller side is asked for
+            return {"greater": "left", "less": "right", "equal": "equal"}[found]
+        case "brightness":
+            return {"greater": "bright", "less": "dark", "equal": "similar"}[found]
+    return "yes" if found == "greater" else "no"
+
+
+def _numbers(question: Question, image: str) -> list[str]:
+    pair = (question.target, question.other)
+    if question.kind == "side":
+        # the left one first, whichever the question was for
+        pair = halves("hemisphere" if question.about == "cerebrum" else question.about)
+    measured = [_measured(question.measure, image, target) for target in pair]
+    match question.numbers:
+        case "both":
+            return [terminal for one in measured for terminal in ("op:report", *one)]
+        case "asymmetry":
+            return ["op:report", "op:asymmetry", *measured[0], *measured[1]]
+    return []
+
+
+def _answer(word: str, about: str) -> list[str]:
+    return ["op:answer", constant("Word", word), constant("Structure", about)]
+
+
+def _expanded(measures: Sequence[str]) -> list[str]:
+    return [name for measure in measures for name in (CENTROID if measure == "centroid" else (measure,))]
+
+
+def _reported(measures: Sequence[str], image: str, mask: list[str]) -> list[str]:
+    return [t for measure in _expanded(measures) for t in ("op:report", *_applied(measure, image, mask))]
+
+
+def _measured(measure: str, image: str, target: Target) -> list[str]:
+    return _applied(measure, image, mask_of(image, target))
+
+
+def _applied(measure: str, image: str, mask: list[str]) -> list[str]:
+    filling: dict[str, Callable[[], list[str]]] = {"Image": lambda: [image], "Mask": lambda: mask}
+    arguments = [token for p in OPS[measure].parameters for token in filling[p.accepts[0]]()]
+    return [f"op:{measure}", *arguments]
+
+
+def _compared(greater: list[str], less: list[str]) -> list[str]:
+    return ["op:read", "op:compare", *greater, *less]
