@@ -1,4 +1,8 @@
-"""The language model of the agent: a small LLaMA decoder with a head that turns `<MOD>` positions into φ."""
+"""The language model of the agent: a reader of texts, a small LLaMA that writes programs, and a head for φ.
+
+Shapes: B dialogues, T positions, N texts of L word pieces, F image features of length C, H width of the writer,
+V terminals, P length of φ.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from vp_engine.agent.dialogue import Dialogues
+from vp_engine.agent.quantized import load_quantized, save_quantized
+from vp_engine.agent.terminals import TERMINALS
+from vp_engine.environment.values import FEATURES
 from vp_engine.errors import WeightsError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
+
+MAX_WORDS = 256
+"""Longest text the reader takes, in word pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +36,43 @@ class AgentConfig:
 
     Attributes
     ----------
-    vocabulary : int
-        Number of tokens.
+    words : int
+        Number of word pieces.
+    terminals : tuple of str
+        Terminals by number.
     hidden, layers, heads, feedforward : int
-        As in LLaMA.
+        Of the writer, as in LLaMA.
+    reader_hidden, reader_layers, reader_heads, reader_feedforward : int
+        Of the reader, as in BERT.
+    features : int
+        Length of pooled image features.
     phi_dim : int
         Length of φ.
     max_tokens : int
-        Longest dialogue, in tokens.
+        Longest dialogue, in positions.
     min_confidence : float
         A program in which some choice was less probable than this is not trusted, and refused as ambiguous.
     """
 
-    vocabulary: int
+    words: int
+    terminals: tuple[str, ...] = TERMINALS
     hidden: int = 192
     layers: int = 4
     heads: int = 6
     feedforward: int = 512
+    reader_hidden: int = 384
+    reader_layers: int = 3
+    reader_heads: int = 12
+    reader_feedforward: int = 1536
+    features: int = FEATURES
     phi_dim: int = 32
     max_tokens: int = 1024
     min_confidence: float = 0.0
 
-    def llama(self) -> LlamaConfig:
-        """Return the same as a configuration of transformers."""
+    def writer(self) -> LlamaConfig:
+        """Return the writer as a configuration of transformers."""
         return LlamaConfig(
-            vocab_size=self.vocabulary,
+            vocab_size=len(self.terminals),
             hidden_size=self.hidden,
             intermediate_size=self.feedforward,
             num_hidden_layers=self.layers,
@@ -61,43 +83,73 @@ class AgentConfig:
             use_cache=True,
         )
 
+    def reader(self) -> BertConfig:
+        """Return the reader as a configuration of transformers."""
+        return BertConfig(
+            vocab_size=self.words,
+            hidden_size=self.reader_hidden,
+            intermediate_size=self.reader_feedforward,
+            num_hidden_layers=self.reader_layers,
+            num_attention_heads=self.reader_heads,
+            max_position_embeddings=MAX_WORDS,
+            pad_token_id=0,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+
 
 class LanguageModel(nn.Module):
-    """LLaMA decoder and φ head (Hoopes et al. 2024, section 3: fully connected layer and SiLU)."""
+    """Reader, writer and φ head (Hoopes et al. 2024, section 3: fully connected layer and SiLU)."""
 
     def __init__(self, config: AgentConfig) -> None:
         super().__init__()
         self.config = config
-        self.llama = LlamaForCausalLM(config.llama())
+        self.reader = BertModel(config.reader(), add_pooling_layer=False)
+        self.bridge = nn.Linear(config.reader_hidden, config.hidden)
+        self.look = nn.Linear(config.features, config.hidden)
+        self.llama = LlamaForCausalLM(config.writer())
         self.phi = nn.Sequential(nn.Linear(config.hidden, config.phi_dim), nn.SiLU())
 
-    def hidden_states(self, ids_BT: Tensor) -> Tensor:
-        """Hidden states (B, T, H) of right-padded token sequences; padding behind never reaches what is before it."""
-        states: Tensor = self.llama.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    def inputs(self, dialogues: Dialogues) -> Tensor:
+        """Vectors (B, T, H) of all positions: embeddings of terminals, what the reader makes of texts, image features."""
+        words_NL = dialogues.words_NL
+        read_NLR = self.reader(input_ids=words_NL, attention_mask=(words_NL != 0).long()).last_hidden_state
+        table_VH = self.llama.get_input_embeddings().weight
+        sources = [table_VH, self.bridge(read_NLR).flatten(0, 1), self.look(dialogues.features_FC)]
+        vectors: Tensor = torch.cat(sources)[dialogues.sources_BT]
+        return vectors
+
+    def hidden_states(self, dialogues: Dialogues) -> Tensor:
+        """Hidden states (B, T, H); padding behind never reaches what is before it."""
+        states: Tensor = self.llama.model(inputs_embeds=self.inputs(dialogues), use_cache=False).last_hidden_state
         return states
 
-    def step(self, ids_1T: Tensor, cache: Any | None) -> tuple[Tensor, Tensor, Any]:
-        """Read more tokens of one dialogue.
+    def step(self, inputs_1TH: Tensor, cache: Any | None) -> tuple[Tensor, Tensor, Any]:
+        """Take in more positions of one dialogue.
 
         Returns
         -------
         logits_V : Tensor
-            For the next token.
+            For the next terminal.
         hidden_H : Tensor
-            At the last token.
+            At the last position.
         cache
-            To hand in again with the tokens that follow.
+            To hand in again with the positions that follow.
         """
-        output = self.llama.model(input_ids=ids_1T, past_key_values=cache, use_cache=True)
+        output = self.llama.model(inputs_embeds=inputs_1TH, past_key_values=cache, use_cache=True)
         hidden_H = output.last_hidden_state[0, -1]
         return self.llama.lm_head(hidden_H), hidden_H, output.past_key_values
 
+    def embedded(self, terminals: list[int]) -> Tensor:
+        """Vectors (1, T, H) of terminals."""
+        vectors: Tensor = self.llama.get_input_embeddings()(torch.tensor([terminals]))
+        return vectors
+
 
 def save_model(model: LanguageModel, folder: Path) -> None:
-    """Write configuration and weights of a language model into a folder."""
+    """Write configuration and weights of a language model into a folder; matrices in 8 bits per number."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in _own_weights(model).items()}
-    save_file(weights, folder / WEIGHTS_FILE)
+    save_quantized(_own_weights(model), folder / WEIGHTS_FILE)
     text = json.dumps(asdict(model.config), indent=2, sort_keys=True)
     (folder / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
 
@@ -108,13 +160,21 @@ def load_model(folder: Path) -> LanguageModel:
     Raises
     ------
     WeightsError
-        If files are missing or malformed, or tensors are missing, unknown, of another shape, or not finite.
+        If files are missing or malformed, the model was made for another program language, or tensors are missing,
+        unknown, of another shape, or not finite.
     """
     try:
-        config = AgentConfig(**json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
-        weights = load_file(folder / WEIGHTS_FILE)
+        settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = AgentConfig(**settings | {"terminals": tuple(settings.get("terminals", ()))})
+        weights = load_quantized(folder / WEIGHTS_FILE)
     except (OSError, json.JSONDecodeError, TypeError, SafetensorError) as error:
         raise WeightsError(f"the agent's weights cannot be read: {error}", code="unreadable") from error
+    if missing := [terminal for terminal in TERMINALS if terminal not in config.terminals]:
+        raise WeightsError(
+            f"the agent was made for another program language: it lacks {', '.join(missing[:3])}; "
+            "train it again with `vp train agent`",
+            code="terminals",
+        )
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in _own_weights(LanguageModel(config)).items()}
     if set(weights) != set(expected):
@@ -129,8 +189,7 @@ def load_model(folder: Path) -> LanguageModel:
             raise WeightsError(f"{name} holds numbers that are not finite", code="not_finite")
     model = LanguageModel(config)
     # the output layer shares the embedding and is the only key that is not in the file
-    full = {**{name: tensor.float() for name, tensor in weights.items()}}
-    full[_TIED] = full[_EMBEDDING]
+    full = {**weights, _TIED: weights[_EMBEDDING]}
     model.load_state_dict(full, strict=True)
     return model.eval().requires_grad_(requires_grad=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,13 @@ import torch
 from tokenizers import Tokenizer
 
 from vp_engine.agent.decoding import Walker
+from vp_engine.agent.dialogue import Dialogues, Part, Shown, Spoken, Written, collate, context_terminals, length_of
 from vp_engine.agent.model import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, LanguageModel, load_model
 from vp_engine.agent.program import linearise, relates_to_itself, render
 from vp_engine.agent.terminals import MOD
-from vp_engine.agent.tokenizer import MAX_PROMPT_TOKENS, context_terminals, load_tokenizer, terminal_ids
+from vp_engine.agent.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
 from vp_engine.environment.instruction import Instruction, Observation
+from vp_engine.environment.values import Features
 from vp_engine.errors import WeightsError
 
 MAX_CODE = 4096
@@ -72,7 +74,7 @@ class Agent:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._ids = terminal_ids(tokenizer)
+        self._ids = {terminal: number for number, terminal in enumerate(model.config.terminals)}
         self._written: dict[tuple[object, ...], Instruction] = {}
 
     @classmethod
@@ -89,9 +91,9 @@ class Agent:
                 raise WeightsError(f"expected {name} among the agent's weights; it is missing", code="missing_file")
         tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
         model = load_model(folder)
-        if tokenizer.get_vocab_size() != model.config.vocabulary:
+        if tokenizer.get_vocab_size() != model.config.words:
             raise WeightsError(
-                f"expected a tokenizer of {model.config.vocabulary} tokens, got {tokenizer.get_vocab_size()}; "
+                f"expected a tokenizer of {model.config.words} word pieces, got {tokenizer.get_vocab_size()}; "
                 "the files are of two trainings",
                 code="tokenizer",
             )
@@ -99,21 +101,61 @@ class Agent:
 
     def next_instruction(self, context: Context, history: History) -> Instruction:
         """Write the next piece of code; the same again when the last one was an error of the program."""
-        steps = [(done.code, seen.text()) for done, seen in history if seen.status == "ok"]
-        key = (context, tuple(steps))
+        steps = [(done.code, seen) for done, seen in history if seen.status == "ok"]
+        key = (context, *((code, _heard(seen), *_shown(seen)) for code, seen in steps))
         if key not in self._written:
             if len(self._written) >= _REMEMBERED:
                 self._written.clear()
             self._written[key] = self._write(context, steps)
         return self._written[key]
 
-    def _write(self, context: Context, steps: Sequence[tuple[str, str]]) -> Instruction:
-        words = self._tokenizer.encode(context.prompt[:_MAX_CHARACTERS]).ids
-        if not words:
+    @torch.inference_mode()
+    def embed(self, context: Context, history: History, code: str) -> dict[int, np.ndarray]:
+        """φ of each segment call of a program that somebody else wrote, read after the prompt.
+
+        Parameters
+        ----------
+        context, history
+            As in `next_instruction`; pieces that ended in an error are passed over.
+        code : str
+            Made of assignments, calls and loops, as this planner writes them.
+
+        Returns
+        -------
+        dict of int to (32,) float32 array
+            By the order of the calls in the text; empty for a prompt too long to be read.
+        """
+        read = self._read(context, [(done.code, seen) for done, seen in history if seen.status == "ok"])
+        terminals = linearise(code)
+        if read is None or length_of(read[0]) + len(terminals) > self._model.config.max_tokens:
+            return {}
+        before = length_of(read[0])
+        states_TH = self._model.hidden_states(self._collated([*read[0], self._terminals(terminals)]))[0]
+        places = [before + place for place, terminal in enumerate(terminals) if terminal == MOD]
+        return dict(enumerate(self._model.phi(states_TH[places]).numpy()))
+
+    def _write(self, context: Context, steps: Sequence[tuple[str, Observation]]) -> Instruction:
+        if not context.prompt.strip():
             return _refusal("out_of_domain")
-        if len(words) > MAX_PROMPT_TOKENS or len(context.prompt) > _MAX_CHARACTERS:
+        read = self._read(context, steps)
+        if read is None:
             return _refusal("ambiguous")
-        ids = [self._ids[t] for t in context_terminals(context.images, context.sessions, context.scope)] + words
+        parts, variables = read
+        written = self._decode(parts, Walker(variables, answering=bool(steps)))
+        trusted = written.confidence >= self._model.config.min_confidence
+        return written if trusted else replace(_refusal("ambiguous"), confidence=written.confidence)
+
+    def _read(
+        self, context: Context, steps: Sequence[tuple[str, Observation]]
+    ) -> tuple[list[Part], dict[str, str]] | None:
+        """Dialogue up to where the next program begins, and its variables; None for a prompt too long to be read."""
+        words = self._spoken(context.prompt[:_MAX_CHARACTERS])
+        if len(words.words) > MAX_PROMPT_TOKENS or len(context.prompt) > _MAX_CHARACTERS:
+            return None
+        parts: list[Part] = [
+            self._terminals(context_terminals(context.images, context.sessions, context.scope)),
+            words,
+        ]
         variables: dict[str, str] = {}
         for code, seen in steps:
             terminals = linearise(code)
@@ -121,25 +163,33 @@ class Agent:
             for terminal in terminals:
                 walker.push(terminal)
             variables = walker.variables
-            ids += [self._ids[t] for t in ("program", *terminals, "observation")]
-            ids += self._tokenizer.encode(seen.removeprefix("ok; ")).ids
-        ids.append(self._ids["program"])
-        instruction, confidence = self._decode(ids, Walker(variables, answering=bool(steps)))
-        return instruction if confidence >= self._model.config.min_confidence else _refusal("ambiguous")
+            parts.append(self._terminals(["program", *terminals, "observation"]))
+            shown = [Shown(np.frombuffer(values, np.float32)) for values in _shown(seen)]
+            parts += shown or [self._spoken(_heard(seen))]
+        return [*parts, self._terminals(["program"])], variables
+
+    def _spoken(self, text: str) -> Spoken:
+        return Spoken(tuple(self._tokenizer.encode(text).ids))
+
+    def _terminals(self, terminals: Sequence[str]) -> Written:
+        return Written(tuple(self._ids[terminal] for terminal in terminals))
+
+    def _collated(self, parts: Sequence[Part]) -> Dialogues:
+        config = self._model.config
+        return collate([parts], terminals=len(config.terminals), features=config.features)
 
     @torch.inference_mode()
-    def _decode(self, ids: list[int], walker: Walker) -> tuple[Instruction, float]:
+    def _decode(self, parts: Sequence[Part], walker: Walker) -> Instruction:
         """Write code greedily; its confidence is the probability of the least certain choice."""
-        config = self._model.config
         written: list[str] = []
         embeddings: dict[int, np.ndarray] = {}
         cache: Any | None = None
-        length, confidence = len(ids), 1.0
-        unread = ids
+        left, confidence = self._model.config.max_tokens - length_of(parts), 1.0
+        unread_1TH = self._model.inputs(self._collated(parts))
         while not walker.finished:
-            if length + len(written) >= config.max_tokens:
-                return _refusal("ambiguous"), 1.0
-            logits_V, hidden_H, cache = self._model.step(torch.tensor([unread]), cache)
+            if len(written) >= left:
+                return _refusal("ambiguous")
+            logits_V, hidden_H, cache = self._model.step(unread_1TH, cache)
             if written and written[-1] == MOD:
                 embeddings[len(embeddings)] = self._model.phi(hidden_H).numpy()
             choices = walker.allowed()
@@ -154,15 +204,23 @@ class Agent:
                 walker.push(forced)
                 fresh.append(forced)
             written += fresh
-            unread = [self._ids[terminal] for terminal in fresh]
+            unread_1TH = self._model.embedded([self._ids[terminal] for terminal in fresh])
         code = render(written)
         if len(code) > MAX_CODE or relates_to_itself(code):
-            return _refusal("ambiguous"), 1.0
-        return Instruction(code, embeddings), confidence
+            return _refusal("ambiguous")
+        return Instruction(code, embeddings, confidence)
 
 
 _MAX_CHARACTERS = 1000
 _REMEMBERED = 4096
+
+
+def _heard(seen: Observation) -> str:
+    return seen.text().removeprefix("ok; ")
+
+
+def _shown(seen: Observation) -> list[bytes]:
+    return [value.values.astype(np.float32).tobytes() for value in seen.values if isinstance(value, Features)]
 
 
 def _refusal(reason: str) -> Instruction:

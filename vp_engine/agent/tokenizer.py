@@ -1,7 +1,4 @@
-"""One tokenizer for both sides: byte-level BPE for prompts, one token per terminal for programs.
-
-Terminals are entries of the vocabulary that no merge leads to: no text a user can type becomes one.
-"""
+"""Word pieces of what people type; what a program consists of are terminals and never comes from text."""
 
 from __future__ import annotations
 
@@ -9,90 +6,78 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from vp_engine.agent.terminals import MAX_SESSIONS, TERMINALS
 from vp_engine.errors import WeightsError
 
 MAX_PROMPT_TOKENS = 192
 """Prompts that take more are refused: nothing this long was ever trained on."""
 
-_BPE_VOCABULARY = 1536
+SPECIAL: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+"""First entries of every vocabulary, in this order."""
+
+_TRAINED_VOCABULARY = 4096
 
 
-def train_tokenizer(prompts: Iterable[str]) -> Tokenizer:
-    """Learn the merges of the prompt side and add the terminals of the program side.
+def build_tokenizer(pieces: Sequence[str]) -> Tokenizer:
+    """Tokenizer over known word pieces: lower case, without accents, as BERT's.
 
     Parameters
     ----------
-    prompts : iterable of str
-        Prompts of the training language.
+    pieces : sequence of str
+        `SPECIAL` and then words and ``##`` continuations.
+
+    References
+    ----------
+    Devlin et al. 2019, *BERT*; Wu et al. 2016 for word pieces.
     """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace("\n", " . "), normalizers.Strip()]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=64))
+    _dress(tokenizer)
+    start, end = (vocabulary[mark] for mark in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", start), ("[SEP]", end)]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=_BPE_VOCABULARY,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+    return tokenizer
+
+
+def train_pieces(prompts: Iterable[str]) -> list[str]:
+    """Learn word pieces from prompts, for a model without a pre-trained reader."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    _dress(tokenizer)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=_TRAINED_VOCABULARY, special_tokens=list(SPECIAL), show_progress=False
     )
     tokenizer.train_from_iterator(prompts, trainer)
-    state = json.loads(tokenizer.to_str())
-    vocabulary = state["model"]["vocab"]
-    for terminal in TERMINALS:
-        vocabulary[_spelling(terminal)] = len(vocabulary)
-    return Tokenizer.from_str(json.dumps(state))
+    numbers = tokenizer.get_vocab()
+    return sorted(numbers, key=numbers.__getitem__)
+
+
+def _dress(tokenizer: Tokenizer) -> None:
+    """What happens to a text before and after its words are cut into pieces."""
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer(lowercase=True)])
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer file and check that it knows the terminals of this version.
+    """Read a tokenizer file.
 
     Raises
     ------
     WeightsError
-        If it cannot be read, or its terminals are others.
+        If it is not one of word pieces.
     """
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        kind = json.loads(text)["model"]["type"]
+        tokenizer = Tokenizer.from_str(text)
     # the library raises a bare Exception on malformed files
     except Exception as error:
         raise WeightsError(f"{path.name} is not a readable tokenizer: {error}", code="tokenizer") from error
-    missing = [terminal for terminal in TERMINALS if tokenizer.token_to_id(_spelling(terminal)) is None]
-    if missing:
+    if kind != "WordPiece":
         raise WeightsError(
-            f"the tokenizer was made for another program language: it lacks {', '.join(missing[:3])}; "
-            "train the agent again with `vp train agent`",
+            f"{path.name}: expected word pieces, got {kind}; train the agent again with `vp train agent`",
             code="tokenizer",
         )
     return tokenizer
-
-
-def terminal_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Token number of every terminal."""
-    vocabulary = tokenizer.get_vocab()
-    return {terminal: vocabulary[_spelling(terminal)] for terminal in TERMINALS}
-
-
-def context_terminals(images: Sequence[str], sessions: int, scope: str) -> list[str]:
-    """Terminals in front of a prompt.
-
-    Parameters
-    ----------
-    images : sequence of str
-        Suffixes at hand, the preferred first; those outside the vocabulary are left out.
-    sessions : int
-        Number of sessions, at least 1.
-    scope : str
-        ``session`` or ``participant``.
-    """
-    known = [f"has:{suffix}" for suffix in images if f"has:{suffix}" in TERMINALS]
-    return ["begin", f"scope:{scope}", f"sessions:{min(sessions, MAX_SESSIONS)}", *known, "prompt"]
-
-
-def _spelling(terminal: str) -> str:
-    return f"<{terminal}>"

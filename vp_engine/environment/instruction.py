@@ -25,10 +25,13 @@ class Instruction:
     embeddings : mapping of int to (D,) float array
         Conditioning vector of the k-th call of `segment` in the order of the text; calls without one use the
         network's own vector of the structure.
+    confidence : float
+        Probability of the least certain choice, as the planner sees it; 1 from a planner that gives none.
     """
 
     code: str
     embeddings: Mapping[int, np.ndarray] = field(default_factory=dict)
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

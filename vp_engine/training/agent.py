@@ -1,4 +1,4 @@
-"""The recipe of the language model: from generated prompts to a folder of weights."""
+"""The recipe of the language model: from generated prompts, and a pre-trained reader, to a folder of weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from vp_engine.agent.language.generator import draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.model import TOKENIZER_FILE, AgentConfig, LanguageModel, save_model
 from vp_engine.agent.phi import structure_phi
-from vp_engine.agent.tokenizer import load_tokenizer, terminal_ids, train_tokenizer
+from vp_engine.agent.terminals import TERMINALS
+from vp_engine.agent.tokenizer import build_tokenizer, load_tokenizer, train_pieces
 from vp_engine.errors import ConfigError
-from vp_engine.training.agent_batches import IGNORED, Batch, Encoder, training_batches
+from vp_engine.training.agent_batches import IGNORED, Appearances, Batch, Encoder, training_batches
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.optimizers import MuonAdamW
+from vp_engine.training.reader import pretrained_reader
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -42,14 +44,20 @@ class AgentRecipe:
         Size of a batch, padding included.
     learning_rate, matrix_factor, warmup, weight_decay : float, float, int, float
         Of `MuonAdamW`, with linear warm-up and cosine decay to a tenth.
+    reader_factor : float
+        Learning rate of a pre-trained reader in units of the others'; its word vectors stay as they are.
     phi_weight : float
         Of the φ loss beside the cross-entropy of program tokens.
     average_decay : float
         Of the running average of the weights, which is what is released.
-    hidden, layers, feedforward : int
-        Sizes of the model.
+    hidden, layers, feedforward, heads : int
+        Sizes of the writer.
+    reader_hidden, reader_layers, reader_heads, reader_feedforward : int
+        Sizes of the reader; those of a pre-trained one but for the layers, of which the first are taken.
+    pieces : int
+        Most frequent word pieces kept of a pre-trained reader.
     tokenizer_prompts : int
-        Prompts the tokenizer is trained on.
+        Prompts whose word pieces are kept, or learnt where no reader is given.
     report_every : int
         Steps between lines of the log, validation and checkpoints.
     threads : int
@@ -62,20 +70,38 @@ class AgentRecipe:
     matrix_factor: float = 3.0
     warmup: int = 100
     weight_decay: float = 0.05
+    reader_factor: float = 0.1
     phi_weight: float = 0.3
     average_decay: float = 0.995
     hidden: int = 192
     layers: int = 4
     feedforward: int = 512
-    tokenizer_prompts: int = 60_000
+    heads: int = 6
+    reader_hidden: int = 384
+    reader_layers: int = 3
+    reader_heads: int = 12
+    reader_feedforward: int = 1536
+    pieces: int = 18_000
+    tokenizer_prompts: int = 20_000
     report_every: int = 100
-    threads: int = 1
+    threads: int = 2
 
 
 RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
     {
         "default": AgentRecipe(),
-        "smoke": AgentRecipe(steps=4, tokens_per_batch=512, hidden=48, layers=1, feedforward=64, tokenizer_prompts=500),
+        "smoke": AgentRecipe(
+            steps=4,
+            tokens_per_batch=512,
+            hidden=48,
+            layers=1,
+            feedforward=64,
+            reader_hidden=48,
+            reader_layers=1,
+            reader_heads=4,
+            reader_feedforward=64,
+            tokenizer_prompts=500,
+        ),
     }
 )
 """Named recipes of `vp train agent`."""
@@ -96,9 +122,11 @@ def train_agent(
     recipe: str = "default",
     seed: int = 1,
     steps: int | None = None,
+    reader: Path | None = None,
+    appearances: Appearances = MappingProxyType({}),
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Train the language model from scratch, or go on where a run in the same folder stopped.
+    """Train the language model, or go on where a run in the same folder stopped.
 
     Parameters
     ----------
@@ -110,6 +138,10 @@ def train_agent(
         Of initial weights and of all examples; the same seed and thread count give the same weights.
     steps : int, optional
         Shorter or longer than the recipe says.
+    reader : Path, optional
+        Folder of a pre-trained BERT encoder to start the reader from; without it everything starts from scratch.
+    appearances : mapping of str to array
+        Image features by contrast, for the questions about what a scan looks like.
     report : callable
         Takes the lines of the log.
 
@@ -121,38 +153,25 @@ def train_agent(
     Raises
     ------
     ConfigError
-        If the recipe does not exist.
+        If the recipe does not exist, or the reader is none.
     """
     if recipe not in RECIPES:
         raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
     chosen = replace(RECIPES[recipe], steps=steps) if steps is not None else RECIPES[recipe]
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(chosen.threads)
-    tokenizer = _tokenizer(out, chosen, seed)
     torch.manual_seed(seed)
-    config = AgentConfig(
-        vocabulary=tokenizer.get_vocab_size(),
-        hidden=chosen.hidden,
-        layers=chosen.layers,
-        feedforward=chosen.feedforward,
-    )
-    model = LanguageModel(config)
-    name_terminals(model, tokenizer)
-    optimizer = MuonAdamW(
-        model,
-        [weight for weight in model.llama.model.layers.parameters() if weight.ndim == 2],
-        learning_rate=chosen.learning_rate,
-        matrix_factor=chosen.matrix_factor,
-        weight_decay=chosen.weight_decay,
-    )
+    model, tokenizer = _start(out, chosen, seed, reader)
+    optimizer = _optimizer(model, chosen, pretrained=reader is not None)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
     done = 0
     if (out / CHECKPOINT_FILE).exists():
         load_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer.optimizers)
         done = int(average.n_averaged)
-    held_out = [b for split in ("val", "test") for b in _held_out(Encoder(tokenizer), split, seed)]
-    batches = training_batches(Encoder(tokenizer), seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
+    encoder = Encoder(tokenizer, appearances)
+    held_out = [batch for split in ("val", "test") for batch in _held_out(encoder, split, seed)]
+    batches = training_batches(encoder, seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
     started, seen = time.monotonic(), 0
     recent: list[tuple[float, float, float]] = []
     model.train()
@@ -164,7 +183,7 @@ def train_agent(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
-        seen += batch.ids_BT.numel()
+        seen += batch.targets_BT.numel()
         recent.append((losses.cross_entropy.item(), losses.phi.item(), losses.exact))
         if (step + 1) % chosen.report_every == 0 or step + 1 == chosen.steps:
             rate = seen / (time.monotonic() - started)
@@ -175,19 +194,55 @@ def train_agent(
     return out
 
 
+def _start(out: Path, recipe: AgentRecipe, seed: int, reader: Path | None) -> tuple[LanguageModel, Tokenizer]:
+    """Model and tokenizer before the first step; the tokenizer is written once."""
+    rng = seeded(seed, "tokenizer")
+    prompts = [draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts)]
+    pretrained = None if reader is None else pretrained_reader(reader, prompts=prompts, pieces=recipe.pieces)
+    if not (out / TOKENIZER_FILE).exists():
+        tokenizer = build_tokenizer(train_pieces(prompts) if pretrained is None else pretrained.pieces)
+        (out / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+    tokenizer = load_tokenizer(out / TOKENIZER_FILE)
+    sizes = {name: getattr(recipe, name) for name in AgentConfig.__dataclass_fields__ if hasattr(recipe, name)}
+    model = LanguageModel(AgentConfig(tokenizer.get_vocab_size(), **sizes))
+    if pretrained is not None:
+        pretrained.load_into(model)
+        model.reader.embeddings.requires_grad_(requires_grad=False)
+    name_terminals(model, tokenizer)
+    return model, tokenizer
+
+
+def _optimizer(model: LanguageModel, recipe: AgentRecipe, *, pretrained: bool) -> MuonAdamW:
+    hidden = [weight for weight in model.llama.model.layers.parameters() if weight.ndim == 2]
+    read = list(model.reader.parameters())
+    if not pretrained:
+        hidden += [weight for weight in model.reader.encoder.parameters() if weight.ndim == 2]
+    return MuonAdamW(
+        model,
+        hidden,
+        slow=read if pretrained else (),
+        slow_factor=recipe.reader_factor,
+        learning_rate=recipe.learning_rate,
+        matrix_factor=recipe.matrix_factor,
+        weight_decay=recipe.weight_decay,
+    )
+
+
 @torch.no_grad()
 def name_terminals(model: LanguageModel, tokenizer: Tokenizer) -> None:
-    """Start the embedding of each terminal near those of the words in its name.
+    """Start the vector of each terminal near what the reader makes of its name.
 
-    Embeddings are shared by input and output, so that saying ``structure:left_caudate`` after reading
-    "left caudate" starts as copying and need not be learnt pair by pair.
+    Vectors are shared by input and output, so that saying ``structure:left_caudate`` after reading "left caudate"
+    starts as copying and need not be learnt pair by pair.
     """
     table_VH = cast("Tensor", model.llama.get_input_embeddings().weight)
-    for terminal, row in terminal_ids(tokenizer).items():
+    size = float(table_VH.norm(dim=1).mean())
+    for row, terminal in enumerate(TERMINALS):
         name = terminal.partition(":")[2].replace("_", " ")
-        words = tokenizer.encode(name).ids if name else []
-        if words:
-            named_H = table_VH[words].sum(0) / math.sqrt(len(words))
+        if name:
+            ids = torch.tensor([tokenizer.encode(name).ids])
+            named_H = model.bridge(model.reader(input_ids=ids).last_hidden_state[0, 1:-1]).mean(0)
+            named_H = named_H / named_H.norm() * size
             table_VH[row] = _NAMED * named_H + math.sqrt(1.0 - _NAMED**2) * table_VH[row]
 
 
@@ -205,7 +260,7 @@ def learning_rate(step: int, recipe: AgentRecipe) -> float:
 
 def batch_losses(model: LanguageModel, batch: Batch) -> Losses:
     """Cross-entropy on program tokens, and distance of φ from the codes of the structures named."""
-    states_BTH = model.hidden_states(batch.ids_BT)
+    states_BTH = model.hidden_states(batch.dialogues)
     # the token at t + 1 is predicted at t
     targets_BT = batch.targets_BT[:, 1:]
     wanted_BT = targets_BT != IGNORED
@@ -237,18 +292,10 @@ def validate(model: LanguageModel, batches: list[tuple[Split, Batch]]) -> dict[s
     return {split: sum(values) / len(values) for split, values in right.items()}
 
 
-def _tokenizer(out: Path, recipe: AgentRecipe, seed: int) -> Tokenizer:
-    path = out / TOKENIZER_FILE
-    if not path.exists():
-        rng = seeded(seed, "tokenizer")
-        prompts = (draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts))
-        path.write_text(train_tokenizer(prompts).to_str(pretty=False), encoding="utf-8")
-    return load_tokenizer(path)
-
-
 def _held_out(encoder: Encoder, split: Split, seed: int) -> list[tuple[Split, Batch]]:
     rng = seeded(seed, split)
-    encoded = sorted((encoder.encode(draw_example(split, rng)) for _ in range(256)), key=lambda one: len(one.ids))
+    encoded = [encoder.encode(draw_example(split, rng), rng) for _ in range(256)]
+    encoded.sort(key=lambda one: len(one.targets))
     return [(split, encoder.batch(encoded[start : start + 32])) for start in range(0, len(encoded), 32)]
 
 

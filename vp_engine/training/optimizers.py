@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vp_engine.training.muon import Muon
+
 
 class MuonAdamW:
-    """torch's Muon on some weights of a network, each as a matrix, and its AdamW on all other parameters.
+    """Muon on some weights of a network, each as a matrix, and AdamW on all other parameters.
 
     Muon takes matrices only. The weights of a 3-D convolution in `channels_last_3d` are one without being moved: the
     matrix shares their memory, so that what Muon writes is what the network reads.
@@ -24,6 +26,10 @@ class MuonAdamW:
         Of both; Muon's steps are scaled to the size of AdamW's.
     matrix_factor : float
         Learning rate of the matrices in units of the others'.
+    slow : sequence of torch.nn.Parameter
+        Weights that know something already and are only tuned; none of `hidden`.
+    slow_factor : float
+        Their learning rate in units of the others'.
     weight_decay : float
         Of both.
 
@@ -40,23 +46,26 @@ class MuonAdamW:
         learning_rate: float,
         matrix_factor: float,
         weight_decay: float,
+        slow: Sequence[nn.Parameter] = (),
+        slow_factor: float = 1.0,
     ) -> None:
         self._hidden = list(hidden)
         self._matrices = [nn.Parameter(_matrix(weight.detach())) for weight in self._hidden]
-        ours = {id(weight) for weight in self._hidden}
+        ours = {id(weight) for weight in (*self._hidden, *slow)}
         others = [p for p in network.parameters() if id(p) not in ours]
-        self._rates = (learning_rate * matrix_factor, learning_rate)
+        groups = [{"params": others}, {"params": list(slow)}] if slow else [{"params": others}]
+        self._rates = ((learning_rate * matrix_factor,), (learning_rate, learning_rate * slow_factor))
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(self._matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, weight_decay=weight_decay),
+            Muon(self._matrices, weight_decay=weight_decay),
+            torch.optim.AdamW(groups, weight_decay=weight_decay),
         )
         """For checkpoints."""
         self.schedule(1.0)
 
     def schedule(self, share: float) -> None:
         """Set the learning rates to a share of their highest."""
-        for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
-            for group in optimizer.param_groups:
+        for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=False):
                 group["lr"] = share * rate
 
     def step(self) -> None:

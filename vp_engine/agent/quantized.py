@@ -1,0 +1,43 @@
+"""Weights on disk in 8 bits per number: a matrix as whole numbers and one scale per row, the rest in bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_SCALE = ".scale"
+_LEVELS = 127
+
+
+def save_quantized(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights; a number of a matrix is off by at most 1/254 of the largest of its row."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        values = tensor.detach().float().cpu()
+        if values.ndim != 2:
+            stored[name] = values.to(torch.bfloat16).contiguous()
+            continue
+        scale_R1 = values.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _LEVELS
+        stored[name] = (values / scale_R1).round().to(torch.int8).contiguous()
+        stored[name + _SCALE] = scale_R1
+    save_file(stored, path)
+
+
+def load_quantized(path: Path) -> dict[str, Tensor]:
+    """Read what `save_quantized` wrote, as float32.
+
+    Raises
+    ------
+    SafetensorError, OSError
+        If the file cannot be read.
+    """
+    stored = load_file(path)
+    return {
+        name: tensor.float() * stored.get(name + _SCALE, torch.ones(1))
+        for name, tensor in stored.items()
+        if not name.endswith(_SCALE)
+    }
