@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Cutout, Mask, Result, Text
 from vp_engine.errors import ConfigError
+from vp_engine.evaluation.calibration import Calibration, Verdict, calibrate
 from vp_engine.evaluation.intervals import Share, share
+
+_BUDGET = "budget_"
 
 Outputs = frozenset[tuple[str, str]]
 """Pairs of target and measure; a mask has the measure ``segmentation``."""
@@ -44,7 +48,23 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the agent made of a case."""
+    """What the agent made of a case.
+
+    Attributes
+    ----------
+    case : Case
+        Prompt, and what is right.
+    status, code : str
+        As in `Transcript`.
+    outputs : frozenset of (str, str)
+        Targets and measures; empty unless the status is ``ok``.
+    program : str
+        All code.
+    seconds : float
+        Of planning.
+    confidence : float
+        Of the least certain choice in all programs.
+    """
 
     case: Case
     status: str
@@ -52,6 +72,7 @@ class Outcome:
     outputs: Outputs
     program: str
     seconds: float
+    confidence: float = 1.0
 
     @property
     def right(self) -> bool:
@@ -59,6 +80,26 @@ class Outcome:
         if self.case.reasons:
             return self.status == "refused" and self.code in self.case.reasons
         return self.status == "ok" and self.outputs == self.case.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonScores:
+    """Prompts to be refused for one reason; of several right ones the first counts.
+
+    Attributes
+    ----------
+    reason : str
+        Code.
+    right_refusals, false_answers : Share
+        Refused with a right reason; answered.
+    """
+
+    reason: str
+    right_refusals: Share
+    false_answers: Share
+
+    def __str__(self) -> str:
+        return f"{self.reason}: right refusals {self.right_refusals}, false answers {self.false_answers}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +118,20 @@ class AgentScores:
         Of the prompts to be refused: refused for whatever reason.
     false_refusals : Share
         Of the prompts that can be done: refused.
+    false_answers : Share
+        Of the prompts to be refused: answered.
     failures : Share
         Of all prompts: programs that failed at run time.
+    runaway_programs : Share
+        Of all prompts: ended because turns, time, calls or memory were used up.
     seconds_median, seconds_max : float
         Planning time per prompt.
+    by_reason : tuple of ReasonScores
+        Prompts to be refused, by the reason they are to be refused for.
+    refused_as : tuple of (str, int)
+        Code and number of the false refusals, the most frequent first.
+    calibration : tuple of Calibration
+        False refusals and false answers, had the threshold of confidence been another.
     wrong : tuple of Outcome
         Everything that was not right, to read.
     """
@@ -90,15 +141,31 @@ class AgentScores:
     right_refusals: Share
     refused: Share
     false_refusals: Share
+    false_answers: Share
     failures: Share
+    runaway_programs: Share
     seconds_median: float
     seconds_max: float
+    by_reason: tuple[ReasonScores, ...]
+    refused_as: tuple[tuple[str, int], ...]
+    calibration: tuple[Calibration, ...]
     wrong: tuple[Outcome, ...]
 
     def __str__(self) -> str:
-        rows = ("right_outputs", "right_refusals", "refused", "false_refusals", "failures")
-        lines = [f"{self.suite}:"] + [f"  {row.replace('_', ' ')}: {getattr(self, row)}" for row in rows]
-        return "\n".join([*lines, f"  seconds per prompt: {self.seconds_median:.2f}, at most {self.seconds_max:.2f}"])
+        lines = [f"  {name.replace('_', ' ')}: {getattr(self, name)}" for name in _SHARES]
+        lines += [f"  seconds per prompt: {self.seconds_median:.2f}, at most {self.seconds_max:.2f}"]
+        if self.by_reason:
+            lines += ["  to be refused, by reason:", *(f"    {row}" for row in self.by_reason)]
+        if self.refused_as:
+            lines += [f"  false refusals by reason given: {', '.join(f'{code} {n}' for code, n in self.refused_as)}"]
+        lines += ["  by least confidence asked for:", *(f"    {row}" for row in self.calibration)]
+        return "\n".join([f"{self.suite}:", *lines])
+
+
+_SHARES = (
+    *("right_outputs", "right_refusals", "refused", "false_refusals", "false_answers"),
+    *("failures", "runaway_programs"),
+)
 
 
 def evaluate_agent(
@@ -176,8 +243,15 @@ def run_case(planner: Planner, case: Case) -> Outcome:
     transcript = run_prompt(planner, case.context.prompt, environment, scope=case.context.scope)
     planning = sum(turn.planning_seconds for turn in transcript.turns)
     outputs = frozenset(map(_output, environment.results))
-    kept = outputs if transcript.status == "ok" else frozenset()
-    return Outcome(case, transcript.status, transcript.code, kept, transcript.program, planning)
+    return Outcome(
+        case=case,
+        status=transcript.status,
+        code=transcript.code,
+        outputs=outputs if transcript.status == "ok" else frozenset(),
+        program=transcript.program,
+        seconds=planning,
+        confidence=min(turn.instruction.confidence for turn in transcript.turns),
+    )
 
 
 def _output(row: Result) -> tuple[str, str]:
@@ -204,10 +278,25 @@ def score(suite: str, outcomes: Sequence[Outcome]) -> AgentScores:
         right_refusals=share([one.right for one in refusable]),
         refused=share([one.status == "refused" for one in refusable]),
         false_refusals=share([one.status == "refused" for one in doable]),
+        false_answers=share([one.status == "ok" for one in refusable]),
         failures=share([one.status == "failed" for one in outcomes]),
+        runaway_programs=share([one.code.startswith(_BUDGET) for one in outcomes]),
         seconds_median=seconds[len(seconds) // 2] if seconds else 0.0,
         seconds_max=seconds[-1] if seconds else 0.0,
+        by_reason=_by_reason(refusable),
+        refused_as=tuple(Counter(one.code for one in doable if one.status == "refused").most_common()),
+        calibration=calibrate([Verdict(bool(one.case.reasons), one.status, one.confidence) for one in outcomes]),
         wrong=tuple(one for one in outcomes if not one.right),
+    )
+
+
+def _by_reason(refusable: Sequence[Outcome]) -> tuple[ReasonScores, ...]:
+    groups: dict[str, list[Outcome]] = {}
+    for one in refusable:
+        groups.setdefault(one.case.reasons[0], []).append(one)
+    return tuple(
+        ReasonScores(reason, share([one.right for one in group]), share([one.status == "ok" for one in group]))
+        for reason, group in sorted(groups.items())
     )
 
 
