@@ -27,6 +27,7 @@ from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.vision.checkpoint import save_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
 from vp_engine.vision.pooling import block_mean, pooled_affine
+from vp_engine.vision.precision import mixed_precision
 
 HELD_OUT_MAPS = ("05", "09", "16")
 """Atrophy, no neck, large ventricles: never trained on."""
@@ -260,7 +261,7 @@ def _entered(network: VisionNetwork, head: SyntheticHead, device: str) -> list[t
     coarse = [block_mean(x[None, None], grid)[0, 0] for x, grid in zip(images, grids, strict=True)]
     affines = [pooled_affine(a, x.shape, g) for x, a, g in zip(images, head.affines, grids, strict=True)]
     found = []
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
+    with mixed_precision(device):
         streams = network.trunk(coarse, affines)
         for image, trunk, target in zip(images, streams, head.targets, strict=True):
             found.append((trunk, _nearest(target.to(device), trunk.shape[2:]).flatten()))

@@ -15,6 +15,7 @@ from torch import Tensor
 from vp_engine.vision.entry import at_trunk, cut, entered
 from vp_engine.vision.network import VisionNetwork, voxel_rows
 from vp_engine.vision.pooling import block_mean
+from vp_engine.vision.precision import mixed_precision
 from vp_engine.volumes.geometry import to_canonical
 from vp_engine.volumes.volume import Volume
 
@@ -92,7 +93,7 @@ def scan_features(
     config = network.config
     streams = [entered(to_canonical(one)[0], config, device=device) for one in (volume, *others)]
     images, affines = zip(*(at_trunk(stream, config) for stream in streams), strict=True)
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
+    with mixed_precision(device):
         trunk = network.trunk([*images], [*affines])[0]
         first = network.down[0](images[0][None, None].contiguous(memory_format=torch.channels_last_3d))
     asked = streams[0]

@@ -14,6 +14,7 @@ from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.entry import at_trunk, entered
 from vp_engine.vision.features import ScanFeatures, scan_features
 from vp_engine.vision.network import VisionNetwork, voxel_rows
+from vp_engine.vision.precision import mixed_precision
 from vp_engine.vision.quality import QualityModel, load_quality
 from vp_engine.volumes.geometry import Orientation, from_canonical, to_canonical
 from vp_engine.volumes.volume import Volume
@@ -152,7 +153,7 @@ class NetworkSegmenter:
         images, affines = zip(*(at_trunk(stream, config) for stream in streams), strict=True)
         asked = streams[0]
         start = asked.start
-        bfloat16 = torch.autocast(torch.device(self.device).type, torch.bfloat16)
+        bfloat16 = mixed_precision(self.device)
         with bfloat16:
             features = self._network.trunk([*images], [*affines])[0]
         if features.shape[2:] != asked.image.shape:
