@@ -29,6 +29,8 @@ TOKENIZER_FILE = "tokenizer.json"
 MAX_WORDS = 256
 """Longest text the reader takes, in word pieces."""
 
+_GROUPS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
@@ -112,12 +114,20 @@ class LanguageModel(nn.Module):
 
     def inputs(self, dialogues: Dialogues) -> Tensor:
         """Vectors (B, T, H) of all positions: embeddings of terminals, what the reader makes of texts, image features."""
-        words_NL = dialogues.words_NL
-        read_NLR = self.reader(input_ids=words_NL, attention_mask=(words_NL != 0).long()).last_hidden_state
         table_VH = self.llama.get_input_embeddings().weight
-        sources = [table_VH, self.bridge(read_NLR).flatten(0, 1), self.look(dialogues.features_FC)]
+        sources = [table_VH, self._read(dialogues.words_NL).flatten(0, 1), self.look(dialogues.features_FC)]
         vectors: Tensor = torch.cat(sources)[dialogues.sources_BT]
         return vectors
+
+    def _read(self, words_NL: Tensor) -> Tensor:
+        """What the reader makes of texts, (N, L, H); texts of about one length at a time, to spend little on padding."""
+        lengths_N = (words_NL != 0).sum(1)
+        read_NLH = words_NL.new_zeros((*words_NL.shape, self.config.hidden), dtype=self.bridge.weight.dtype)
+        for some in lengths_N.argsort(stable=True).tensor_split(min(_GROUPS, len(words_NL))):
+            words_ML = words_NL[some, : int(lengths_N[some].max())]
+            states_MLR = self.reader(input_ids=words_ML, attention_mask=(words_ML != 0).long()).last_hidden_state
+            read_NLH[some, : words_ML.shape[1]] = self.bridge(states_MLR)
+        return read_NLH
 
     def hidden_states(self, dialogues: Dialogues) -> Tensor:
         """Hidden states (B, T, H); padding behind never reaches what is before it."""
