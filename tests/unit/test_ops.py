@@ -289,7 +289,9 @@ def test_absent_image_is_refused_naming_what_is_there() -> None:
     observation = refused('volume(segment(image("T2w", first), "brainstem"))')
     assert observation.status == "refused"
     assert observation.code == "missing_image"
-    assert observation.message == "this session has no T2w image; it has T1w, FLAIR"
+    assert observation.message == (
+        "this session has no T2w image; it has T1w, FLAIR: name one of these, or leave the contrast out"
+    )
 
 
 def test_session_without_images_is_refused() -> None:

@@ -74,7 +74,8 @@ class CohortWorld:
         if choice is None:
             raise RequestRefused(
                 f"Expected {suffix} in session {session.label or '(the only one)'}, "
-                f"which has {', '.join(session.images) or 'no image'}.",
+                f"which has {', '.join(session.images) or 'no image'}; "
+                "name one that is there, or leave the contrast out.",
                 code="missing_image",
             )
         return choice
@@ -110,7 +111,8 @@ class CohortWorld:
         """
         if phi is not None and self._agrees is not None and not self._agrees(phi, structure):
             raise RequestRefused(
-                f"The program names {structure}, but the vector the agent wrote with it stands for something else.",
+                f"The program names {structure}, but the vector the agent wrote with it stands for something else; "
+                "ask in other words.",
                 code=PHI_DISAGREES,
             )
         choice = self.choice(image.session, image.suffix)

@@ -57,7 +57,10 @@ def image(context: Context, suffix: Suffix, session: SessionInfo) -> Image:
     """
     if suffix not in session.images:
         has = ", ".join(session.images) or "no image"
-        raise RequestRefused(f"this session has no {suffix} image; it has {has}", code="missing_image")
+        raise RequestRefused(
+            f"this session has no {suffix} image; it has {has}: name one of these, or leave the contrast out",
+            code="missing_image",
+        )
     return context.world.image(session, suffix)
 
 
@@ -109,7 +112,9 @@ def parcels(context: Context, image: Image) -> list[Mask]:
     """
     names = [name for name in PARTS if name in context.world.structures]
     if not names:
-        raise RequestRefused("these weights know no part of the brain", code="unsupported_structure")
+        raise RequestRefused(
+            "these weights know no part of the brain; choose others with `model`", code="unsupported_structure"
+        )
     require_lateralised(image, "the parts of both sides")
     return [context.world.segment(image, name) for name in names]
 

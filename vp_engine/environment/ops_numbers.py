@@ -13,6 +13,7 @@ from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.regions import twin_name
 from vp_engine.environment.registry import Context
 from vp_engine.environment.values import Number, SessionInfo, Text
+from vp_engine.environment.vocabulary import REASONS
 from vp_engine.errors import RequestRefused
 from vp_engine.measure import arithmetic
 
@@ -135,7 +136,7 @@ def compare(context: Context, a: Number, b: Number) -> Text:
     """
     _require_same_unit(a, b)
     if a == b and len(context.world.sessions) < 2:  # what a program for two visits comes to
-        raise RequestRefused("a comparison over time needs two sessions and only one is at hand", code="one_session")
+        raise RequestRefused(REASONS["one_session"], code="one_session")
     first, second = defined(a), defined(b)
     if abs(first - second) <= EQUAL_WITHIN * max(abs(first), abs(second)):
         return Text("equal")
@@ -201,7 +202,11 @@ def defined(number: Number) -> float:
     """
     if number.value is None:
         why = ", ".join(number.flags) or "no value"
-        raise RequestRefused(f"{number.measure} of {number.target} is undefined here: {why}", code="undefined_value")
+        raise RequestRefused(
+            f"{number.measure} of {number.target} is undefined here ({why}), so that it cannot be compared; "
+            "look at the mask, and ask for the number alone",
+            code="undefined_value",
+        )
     return number.value
 
 
@@ -234,13 +239,16 @@ def _swapped(compute: Callable[[float, float], float]) -> Callable[[float, float
 def _years(earlier: SessionInfo, later: SessionInfo) -> float:
     if earlier.acquired is None or later.acquired is None:
         raise RequestRefused(
-            "a rate per year needs the dates of both sessions; add the column acq_time to the sessions table",
+            "a rate per year needs the dates of both sessions; add the column acq_time to the sessions table, "
+            "or ask for the change alone",
             code="no_dates",
         )
     days = (later.acquired - earlier.acquired).days
     if days <= 0:
         raise RequestRefused(
-            f"a rate per year needs a later second session; the two are {days} days apart", code="no_dates"
+            f"a rate per year needs a later second session; the two are {days} days apart: correct acq_time in the "
+            "sessions table, or ask for the change alone",
+            code="no_dates",
         )
     return days / 365.25
 
@@ -261,7 +269,7 @@ def _require_alike(a: Number, b: Number) -> None:
 def _require_sessions(context: Context, earlier: Number, later: Number) -> None:
     sessions = context.world.sessions
     if len(sessions) < 2:
-        raise RequestRefused("a change needs two sessions and only one is at hand", code="one_session")
+        raise RequestRefused(REASONS["one_session"], code="one_session")
     _require_alike(earlier, later)
     if earlier.target != later.target:
         raise Misuse("a change is of one structure", code="target_mismatch", expected=earlier.target, got=later.target)

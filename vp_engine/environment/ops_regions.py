@@ -186,7 +186,9 @@ def _to_cut(image: Image, mask: Mask) -> tuple[np.ndarray, tuple[str, ...]]:
     data, moved = on_grid(mask, image)
     if not data.any():
         raise RequestRefused(
-            f"nothing can be cut out of the {image.suffix} image: {mask.structure} is empty there", code="empty_mask"
+            f"nothing can be cut out of the {image.suffix} image: {mask.structure} is empty there; "
+            "ask for its mask alone, to see why",
+            code="empty_mask",
         )
     return data, moved
 
