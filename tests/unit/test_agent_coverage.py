@@ -31,6 +31,8 @@ from vp_engine.agent.coverage import left_out
         ("lateral and third ventricles", ["lateral_ventricle", "third_ventricle"], ()),
         ("lateral and third ventricles", ["third_ventricle"], ("lateral_ventricle",)),
         ("Tumour patient with known stroke: thalamus", ["thalamus"], ()),
+        ("She had a stroke in 2018 and was treated for a glioma. Thalamus volume", ["thalamus"], ()),
+        ("Lesions in the left hemisphere", ["lesion", "left_hemisphere", "right_hemisphere"], ()),
         ("volume of the tumour and the infarct", ["tumor"], ("stroke_lesion",)),
     ],
 )

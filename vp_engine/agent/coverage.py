@@ -19,8 +19,11 @@ _KINDS = ("nouns", "plurals", "val", "test")
 _SHORTEST = 4
 _LANGUAGE = files("vp_engine.agent.language")
 _SPACES = str.maketrans("_-", "  ")
-# "a tumour patient with known stroke" is about the patient
-_KNOWN = "".join(f"(?<!{word} )" for word in ("known", "suspected", "possible", "probable", "history of"))
+# "a tumour patient with known stroke", "had a stroke in 2018" are about the patient
+_BEFORE_DISEASES = ("known", "suspected", "possible", "probable", "history of", "had a", "had an", "suffered a",
+                    "diagnosed with", "diagnosis of", "treated for", "treated for a", "surgery for a", "surgery for",
+                    "operated for a", "resection of a", "status post", "recovering from a")  # fmt: skip
+_KNOWN = "".join(f"(?<!{word} )" for word in _BEFORE_DISEASES)
 _OF_PEOPLE = r"(?! (?:patient|case|board|study|trial|cohort|clinic|group)s?(?![a-z]))"
 # A word this long may have two wrong letters and still be known, a shorter one one.
 _TWICE_MISSPELT = 8

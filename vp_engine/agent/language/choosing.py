@@ -81,17 +81,17 @@ def some_pieces(lexicon: Lexicon, rng: Random) -> list[Piece]:
     if draw < 0.29:
         return [Piece("union", some_bases(rng, UNSIDED))]
     side = rng.choices(_SIDES, _SIDE_WEIGHTS)[0]
-    if draw < 0.88:
+    if draw < 0.86:
         bases = some_bases(rng, BILATERAL_NAMES if side == "union" else SIDED)
         if side != "union" and rng.random() < 0.08:
             bases = (*bases, rng.choice(UNSIDED))
         return [Piece(side, bases)]
-    if draw < 0.94:
+    if draw < 0.945:
         # left X and right Y, perhaps with more that says its side or has none
         first, second = rng.choice(ORDERS)
         pair = rng.choices(SIDED, k=2)
         pieces = [Piece(first, (pair[0],)), Piece(second, (pair[1],))]
-        pieces += [Piece(rng.choice(ORDERS)[0], (b,)) for b in rng.sample(SIDED, rng.choice((0, 0, 0, 1, 2)))]
+        pieces += [Piece(rng.choice(ORDERS)[0], (b,)) for b in rng.sample(SIDED, rng.choice((0, 0, 1, 1, 2)))]
         if rng.random() < 0.25:
             pieces.insert(rng.randrange(len(pieces) + 1), Piece("union", (rng.choice(UNSIDED),)))
         return pieces

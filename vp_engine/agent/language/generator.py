@@ -46,6 +46,7 @@ from vp_engine.agent.language.requests import (
     draw_list,
     draw_measure,
     draw_ratio,
+    draw_respectively,
     draw_short,
     draw_show,
 )
@@ -79,7 +80,7 @@ _ASKED: _Draws = {
     draw_side_numbers: 7,
     draw_contrast: 9,
 }
-_FAMILIES: tuple[tuple[_Draws, float], ...] = ((_OLD, 0.54), (REGION_DRAWS, 0.27), (_ASKED, 0.19))
+_FAMILIES: tuple[tuple[_Draws, float], ...] = ((_OLD, 0.58), (REGION_DRAWS, 0.25), (_ASKED, 0.17))
 """Kinds of requests with their shares among those that are no short ones and no lists."""
 
 
@@ -204,9 +205,9 @@ def _with_scan(sentence: str, words: Lexicon, rng: Random, contrast: str = "") -
 
 def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
     draw = rng.random()
-    if draw < 0.08:
-        return draw_list(words, rng)
-    if draw < 0.22:
+    if draw < 0.09:
+        return (draw_list if draw < 0.075 else draw_respectively)(words, rng)
+    if draw < 0.23:
         clause, text = draw_short(words, rng)
         return [clause], text
     number = rng.choices((1, 2, 3), (84, 13, 3))[0]

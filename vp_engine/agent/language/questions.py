@@ -39,6 +39,7 @@ _SHOWN_WEIGHTS = (26, 26, 22, 14, 12)
 
 # names of diseases are no names of what can be seen
 _DISEASES = ("glioma", "meningioma", "glioblastoma", "stroke", "strokes", "gliomas", "leukoaraiosis")
+_BY_BRIGHTNESS = 0.08
 _DESCRIBED = ("volume", "max_diameter", "centroid", "mean_intensity")
 _REFERENCE = "white_matter"
 _WITHOUT_REFERENCE = ("white_matter", "cerebral_white_matter", "brain", "intracranial_volume", "cerebrum", "hemisphere")
@@ -76,6 +77,10 @@ def _comparative(lexicon: Lexicon, rng: Random, kind: str) -> tuple[tuple[Templa
         "side": ("which_side", "which_side_smaller", "which_side_of", "which_side_thicker"),
         "which": ("is_larger", "is_smaller", "is_larger_of", "is_thicker"),
     }[kind]
+    if rng.random() < _BY_BRIGHTNESS:
+        brighter = kind == "side" or rng.random() < 0.5
+        name = "which_side_brighter" if kind == "side" else "is_brighter" if brighter else "is_darker"
+        return lexicon.sentences[name], "mean_intensity", not brighter
     draw = rng.random()
     if draw < 0.3 and lexicon.sentences[smaller]:
         return lexicon.sentences[smaller], "volume", True

@@ -183,7 +183,7 @@ def _rim(lexicon: Lexicon, rng: Random) -> Spoken:
 
 
 def _combination(lexicon: Lexicon, rng: Random) -> Spoken:
-    op = rng.choices(("union", "difference", "intersection"), (48, 36, 16))[0]
+    op = rng.choices(("union", "difference", "intersection"), (42, 34, 24))[0]
     target, slots, bare = combined(op, lexicon, rng)
     return (target,), Naming(*_phrased(f"{op}_np", lexicon, rng, slots, bare), "", "")
 

@@ -12,6 +12,7 @@ from vp_engine.agent.language.choosing import (
     UNSIDED,
     changing_measure,
     one_measure,
+    one_piece,
     some_bases,
     some_measures,
     some_pieces,
@@ -39,6 +40,7 @@ DENOMINATORS = ("intracranial_volume", "brain", "cerebrum", "gray_matter", "whit
 Drawn = tuple[Clause, str]
 _BARE = parse_template("{MS}")
 SHORT = tuple(map(parse_template, ("{MS}", "{MS}", "{do} {MS}", "what {is} {MS}", "{do} {MS}")))
+_NOUN = parse_template("{S}")
 _SHORT_SHOW = parse_template("{draw} {S}")
 
 
@@ -76,6 +78,18 @@ def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
         phrases.append(sentence(_BARE, lexicon, rng, Said(pieces=pieces, measures=measures)))
     text = enumerated(phrases, lexicon, rng)
     return clauses, (f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text)
+
+
+def draw_respectively(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
+    """Each measure of its own structure, all measures first."""
+    number = rng.choice((2, 2, 3))
+    measures = rng.sample(("volume", "surface_area", "mean_thickness", "mean_intensity", "max_diameter"), number)
+    pieces = [rng.choice((piece, Piece("union", piece.bases))) for piece in (one_piece(rng) for _ in range(number))]
+    said = [sentence(_NOUN, lexicon, rng, Said(pieces=[piece])) for piece in pieces]
+    listed = enumerated([lexicon.phrase(measure, rng) for measure in measures], lexicon, rng)
+    text = f"{listed} of {enumerated(said, lexicon, rng)}{rng.choice((', respectively', ' respectively', ', resp.'))}"
+    clauses: list[Clause] = [Measure(p.targets(), (m,)) for p, m in zip(pieces, measures, strict=True)]
+    return clauses, f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text
 
 
 def draw_short(lexicon: Lexicon, rng: Random) -> Drawn:
