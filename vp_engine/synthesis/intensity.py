@@ -59,10 +59,11 @@ class Intensity:
     std: np.ndarray
 
 
-def draw_intensity(rng: np.random.Generator, *, prior_contrast: float) -> Intensity:
+def draw_intensity(rng: np.random.Generator, *, prior_contrast: float, sequence: str | None = None) -> Intensity:
     """Draw a contrast: near a known sequence with the given probability, else any.
 
-    Left and right of a tissue share one draw. White-matter lesions are never as bright as white matter.
+    Left and right of a tissue share one draw. White-matter lesions are never as bright as white matter. With `sequence`,
+    one of `CONTRASTS`, it is that one.
 
     References
     ----------
@@ -70,7 +71,7 @@ def draw_intensity(rng: np.random.Generator, *, prior_contrast: float) -> Intens
     """
     names = sorted(set(tissue_of_label().values()) - {"background"})
     if rng.random() < prior_contrast:
-        means = CONTRASTS[_SEQUENCES[rng.choice(4, p=_SEQUENCE_SHARE)]]
+        means = CONTRASTS[sequence or _SEQUENCES[rng.choice(4, p=_SEQUENCE_SHARE)]]
         spread = rng.uniform(0.01, 0.07)
         drawn = {name: means[name] + spread * float(rng.standard_normal()) for name in names}
         texture = rng.uniform(0.005, 0.06)

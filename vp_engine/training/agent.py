@@ -109,11 +109,24 @@ RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a batch cost: cross-entropy per program token, φ loss, share of dialogues without a wrong token."""
+    """What a batch cost.
+
+    Attributes
+    ----------
+    cross_entropy : Tensor
+        Per terminal of a program.
+    phi : Tensor
+        Distance of φ from the codes of the structures.
+    exact : float
+        Share of dialogues without a wrong terminal.
+    phi_MP : Tensor
+        φ of every segment call.
+    """
 
     cross_entropy: Tensor
     phi: Tensor
     exact: float
+    phi_MP: Tensor
 
 
 def train_agent(
@@ -265,22 +278,22 @@ def batch_losses(model: LanguageModel, batch: Batch) -> Losses:
     targets_BT = batch.targets_BT[:, 1:]
     wanted_BT = targets_BT != IGNORED
     logits_NV = model.llama.lm_head(states_BTH[:, :-1][wanted_BT])
-    phi_MD = model.phi(states_BTH[batch.mod_rows_M, batch.mod_columns_M])
+    phi_MP = model.phi(states_BTH[batch.mod_rows_M, batch.mod_columns_M])
     targets_N = targets_BT[wanted_BT]
     cross_entropy = F.cross_entropy(logits_NV, targets_N)
     wrong_BT = torch.zeros_like(wanted_BT)
     wrong_BT[wanted_BT] = logits_NV.argmax(-1) != targets_N
     exact = 1.0 - wrong_BT.any(1).float().mean().item()
-    return Losses(cross_entropy, _phi_loss(phi_MD, batch.structures), exact)
+    return Losses(cross_entropy, _phi_loss(phi_MP, batch.structures), exact, phi_MP)
 
 
-def _phi_loss(phi_MD: Tensor, structures: list[str]) -> Tensor:
+def _phi_loss(phi_MP: Tensor, structures: list[str]) -> Tensor:
     rows = [(row, code) for row, name in enumerate(structures) if (code := structure_phi(name)) is not None]
     if not rows:
-        return phi_MD.sum() * 0.0
-    got_MD = phi_MD[[row for row, _ in rows]]
-    want_MD = torch.from_numpy(np.stack([code for _, code in rows]))
-    return F.mse_loss(got_MD, want_MD) + (1.0 - F.cosine_similarity(got_MD, want_MD)).mean()
+        return phi_MP.sum() * 0.0
+    got_MP = phi_MP[[row for row, _ in rows]]
+    want_MP = torch.from_numpy(np.stack([code for _, code in rows]))
+    return F.mse_loss(got_MP, want_MP) + (1.0 - F.cosine_similarity(got_MP, want_MP)).mean()
 
 
 def validate(model: LanguageModel, batches: list[tuple[Split, Batch]]) -> dict[str, float]:

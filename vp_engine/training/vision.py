@@ -220,7 +220,7 @@ def validate(
     for number in range(images_per_map * len(maps)):
         rng = np.random.default_rng([99, number])
         head = random_head(rng, [maps[number % len(maps)]], replace(ranges, streams=(1.0,)), device=device)
-        features, target = _entered(network, head, device)[-1]
+        features, target = features_and_truth(network, head, device)[-1]
         found = network.part_logits(voxel_rows(features)).argmax(0)
         row = []
         for label in range(1, len(ANATOMICAL_PARTS) + 1):
@@ -250,8 +250,11 @@ class _Heads(Dataset[SyntheticHead]):
         return random_head(rng, self.maps, ranges, lesions=self.lesions, device=self.device)
 
 
-def _entered(network: VisionNetwork, head: SyntheticHead, device: str) -> list[tuple[Tensor, Tensor]]:
-    """Features and truth of every level and stream that the loss looks at: the trunk's, then the fine level's."""
+def features_and_truth(network: VisionNetwork, head: SyntheticHead, device: str) -> list[tuple[Tensor, Tensor]]:
+    """Features and truth of every level and stream that the loss looks at: the trunk's, then the fine level's.
+
+    Features are (1, C, X, Y, Z), the truth of their voxels is (X · Y · Z,) in C order.
+    """
     config = network.config
     images = [image.to(device) for image in head.images]
     grids = [
@@ -282,7 +285,7 @@ def _nearest(target_XYZ: Tensor, shape: torch.Size) -> Tensor:
 def _loss(network: VisionNetwork, head: SyntheticHead, device: str, *, voxels: int) -> tuple[Tensor, Tensor]:
     """Loss and soft Dice of one head, means over its streams and levels; each on a lattice of about `voxels`."""
     results = []
-    for features, target in _entered(network, head, device):
+    for features, target in features_and_truth(network, head, device):
         every = max(1, round(len(target) / voxels))
         chosen = torch.arange(int(target.sum()) % every, len(target), every, device=device)  # from where chance has it
         results.append(segmentation_loss(network.part_logits(voxel_rows(features)[chosen]).T, target[chosen]))

@@ -177,8 +177,12 @@ class VisionNetwork(nn.Module):
 
     def part_logits(self, x_NC: Tensor) -> Tensor:
         """Evidence for the background (first) and each part at N voxels, (K + 1, N), float32."""
+        return self.evidence(x_NC, torch.cat([torch.zeros_like(self.phi[:1]), self.phi]))
+
+    def evidence(self, x_NC: Tensor, phi_KP: Tensor) -> Tensor:
+        """Evidence for what each φ asks for at N voxels, (K, N), float32; the zero vector asks for the background."""
         with torch.autocast(x_NC.device.type, enabled=False):
-            weights = self._weights(torch.cat([torch.zeros_like(self.phi[:1]), self.phi]), x_NC.shape[1])
+            weights = self._weights(phi_KP.float(), x_NC.shape[1])
             return torch.addmm(weights[:, -1:], weights[:, :-1], x_NC.float().T)
 
     def _weights(self, phi_KP: Tensor, channels: int) -> Tensor:
