@@ -12,6 +12,7 @@ from vp_engine.agent.loop import run_prompt
 from vp_engine.agent.planner import Context, History
 from vp_engine.agent.suggestions import alike, related, suggestion, with_suggestion
 from vp_engine.anatomy import SIDES, STRUCTURES
+from vp_engine.cohort.preview import plan_prompt
 from vp_engine.environment.instruction import MAX_TEXT, Instruction, Observation
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
@@ -72,6 +73,9 @@ def test_every_term_is_found_and_said_in_short(term: str) -> None:
         ("Broca\u2019s area", ("cerebral_cortex",)),
         ("sub-thalamic tracts, subthalamic nuclei", ("ventral_dc",)),
         ("pituitary", ()),
+        ("skull, scalp and frontal pole of the middle cerebral artery", ("cerebral_cortex",)),
+        ("choroid plexxus reliable?", ("lateral_ventricle",)),
+        ("hypothalmus volume", ("ventral_dc", "third_ventricle")),
     ],
 )
 def test_related_structures(prompt: str, nearest: tuple[str, ...]) -> None:
@@ -134,6 +138,13 @@ def test_the_loop_suggests() -> None:
     transcript = run_prompt(Writes('refuse("unknown_structure")\n'), "Volume of the subiculum", _environment())
     assert (transcript.status, transcript.code) == ("refused", "unknown_structure")
     assert "hippocampus" in transcript.reason
+
+
+def test_vp_plan_shows_what_is_near() -> None:
+    preview = plan_prompt("Volume of the subiculum", planner=Writes('refuse("unknown_structure")\n'))
+    assert preview.status == "refused"
+    assert preview.reason is not None
+    assert preview.reason.startswith('unknown_structure: No "subiculum" in the vocabulary; the nearest')
 
 
 def test_a_misread_prompt_is_told_what_is_near_beside_what_was_left_out() -> None:

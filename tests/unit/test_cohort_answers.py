@@ -145,6 +145,25 @@ def test_of_many_structures_the_range_is_said() -> None:
     )
 
 
+def test_the_centre_is_one_sentence() -> None:
+    text = run("".join(f'report(centroid_{axis}(segment(scan(current), "left_thalamus")))\n' for axis in "xyz"))
+    assert text.startswith("The centre of the left thalamus is at x -12.")
+    assert text.count(" mm") == 3
+    assert text.endswith(" (right, front and up are positive).")
+
+
+def test_one_coordinate_is_told_by_itself() -> None:
+    row = number("caudate", -12.04, measure="centroid_x", unit="mm")
+    assert said(row) == "The x coordinate (right is positive) of the centre of the caudate is -12.0 mm."
+
+
+def test_of_many_sentences_the_first_are_said() -> None:
+    sessions = [SessionInfo(f"{n:02d}", None, ("T1w",)) for n in range(20)]
+    text = said(*(number("caudate", 1.0, session=session) for session in sessions))
+    assert text.count("In session") == 12
+    assert text.endswith("The rows have 8 more such results.")
+
+
 # numbers made of numbers
 
 
@@ -327,6 +346,7 @@ def test_words_about_several_structures() -> None:
     assert said(Text("yes", "caudate"), Text("no", "lesion")) == "Caudate: yes. Lesions: no."
     assert said(Text("left", "cerebrum")) == "Cerebrum: left."
     assert said(Text("yes")) == "Yes."
+    assert said(Text("FLAIR", "brain")) == "Contrast: FLAIR."
 
 
 @pytest.mark.parametrize("word", WORDS)

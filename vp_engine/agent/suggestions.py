@@ -102,14 +102,17 @@ def suggestion(prompt: str, *, known: bool = False) -> str:
 
 
 def related(prompt: str) -> Related | None:
-    """Entry of `related.yaml` of the longest term that a prompt has; of two as long, the first in the prompt.
+    """Entry of `related.yaml` of the longest term that a prompt has, one with something near before others.
 
     >>> related("CA1 volumes please").nearest
     ('hippocampus',)
     """
     terms = _terms()
     found = _pattern().findall(_plain(prompt))
-    return terms[max(found, key=len)] if found else None
+    if found:
+        return terms[max(found, key=lambda term: (bool(terms[term].nearest), len(term)))]
+    by_name, close = _heard(prompt)
+    return terms.get(close[0]) if close and not by_name else None
 
 
 def alike(prompt: str) -> tuple[str, ...]:
@@ -118,22 +121,30 @@ def alike(prompt: str) -> tuple[str, ...]:
     >>> alike("outline the hipocampal heads")
     ('hippocampus',)
     """
+    names = _measurable()
+    by_name, close = _heard(prompt)
+    return tuple(dict.fromkeys(names[name] for name in by_name or close if name in names))[:MOST]
+
+
+def _heard(prompt: str) -> tuple[list[str], list[str]]:
+    """Names of structures in a prompt, and what its other words nearly are: names or terms; longer ones first."""
     words = re.findall(r"[a-z0-9']+", _plain(prompt))[:_MOST_WORDS]
     names = _measurable()
+    candidates = [*names, *(term for term in _terms() if term not in names)]
     by_name: list[str] = []
     close: list[str] = []
     for length in range(_LONGEST_NAME, 0, -1):
         for start in range(len(words) - length + 1):
             span = " ".join(words[start : start + length])
             if span in names:
-                by_name.append(names[span])
+                by_name.append(span)
                 # what is a part of a longer name counts no more: "brain stem" is no brain
                 words[start : start + length] = [_USED] * length
             elif (
                 _USED not in span and len(span) >= _SHORTEST and not {words[start], words[start + length - 1]} & _SMALL
             ):
-                close += (names[name] for name in get_close_matches(span, names, n=1, cutoff=_ALIKE))
-    return tuple(dict.fromkeys(by_name or close))[:MOST]
+                close += get_close_matches(span, candidates, n=1, cutoff=_ALIKE)
+    return by_name, close
 
 
 def _names(names: Iterable[str]) -> str:

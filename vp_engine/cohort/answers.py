@@ -13,7 +13,10 @@ from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.flags import FLAGS
 from vp_engine.cohort.sentences import CHANGES, MOST_LISTED, Telling, doubt, number_sentences, why_undefined
 from vp_engine.environment.values import Cutout, Mask, Number, Result, SessionInfo, Text
-from vp_engine.environment.vocabulary import COMPARISONS
+from vp_engine.environment.vocabulary import COMPARISONS, SUFFIXES
+
+MOST_SENTENCES = 12
+"""Sentences about numbers; what is beyond stands in the rows alone."""
 
 _FOUND = {"greater": "greater than", "less": "less than", "equal": "within 1 % of"}
 # in the meaning of a flag, what is said of the column of the table
@@ -63,12 +66,18 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
     said = [
         *_words(words),
         *(_comparisons(turns, made) if words else ()),
-        *number_sentences([*numbers, *found], telling),
+        *_at_most(MOST_SENTENCES, number_sentences([*numbers, *found], telling)),
         *_masks([mask for mask in masks if mask.structure not in {row.target for row in numbers}]),
         *_cutouts([result for result in results if isinstance(result, Cutout)]),
         *_notes({*flags, *(flag for row in numbers for flag in row.flags), *_mask_flags(masks)}),
     ]
     return " ".join(said) or "Nothing was measured and nothing outlined."
+
+
+def _at_most(most: int, sentences: Iterable[str]) -> list[str]:
+    """The first sentences, and how many more there would be."""
+    said = list(sentences)
+    return said if len(said) <= most else [*said[:most], f"The rows have {len(said) - most} more such results."]
 
 
 def _not_done(transcript: Transcript) -> str:
@@ -93,7 +102,9 @@ def _read(turns: Sequence[Turn], rows: Sequence[Number]) -> Iterator[Number]:
 def _words(rows: Sequence[Text]) -> Iterator[str]:
     for row in rows:
         word, target = row.word.replace("_", " "), row.target or ""
-        if f"{row.word}_{target}" in STRUCTURES:
+        if row.word in SUFFIXES:
+            yield f"Contrast: {row.word}."
+        elif f"{row.word}_{target}" in STRUCTURES:
             yield f"The {in_words(f'{row.word}_{target}')}."
         elif (word in ("yes", "no") and len(rows) == 1) or not target:
             yield f"{_capital(word)}."

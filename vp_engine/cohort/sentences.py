@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vp_engine.agent.calculations import Calculation
 from vp_engine.agent.units import Asked, amount
@@ -19,6 +19,7 @@ MOST_LISTED = 12
 CHANGES = ("change", "percent_change", "annual_rate")
 """Measures of two sessions."""
 
+_COORDINATES = ("centroid_x", "centroid_y", "centroid_z")
 _BY_UNIT = {"mm3": "volume", "mm2": "surface_area"}
 _NO_VALUE = ", so that there is no value"
 
@@ -63,8 +64,13 @@ class Telling:
 
 def number_sentences(rows: Sequence[Number], telling: Telling) -> Iterator[str]:
     """One sentence per group of rows that differ in the structure alone."""
+    centres = _centres(rows)
+    for centre in centres:
+        yield _centre(centre, telling)
     groups: dict[tuple[object, ...], list[Number]] = {}
     for row in rows:
+        if any(row in centre for centre in centres):
+            continue
         measure = telling.measure(row)
         alone: object = None
         if row.value is None and row.measure in MEASURES:
@@ -76,6 +82,25 @@ def number_sentences(rows: Sequence[Number], telling: Telling) -> Iterator[str]:
     for group in groups.values():
         # "a.u." ends in a full stop itself
         yield _sentence(group, telling).replace("a.u..", "a.u.")
+
+
+def _centres(rows: Sequence[Number]) -> list[list[Number]]:
+    """Rows that are the three coordinates of one centre."""
+    groups: dict[tuple[object, ...], list[Number]] = {}
+    for row in rows:
+        if row.measure in _COORDINATES and row.value is not None:
+            groups.setdefault((row.target, row.image, row.session), []).append(row)
+    return [
+        sorted(group, key=lambda row: row.measure)
+        for group in groups.values()
+        if {row.measure for row in group} == set(_COORDINATES) and len(group) == len(_COORDINATES)
+    ]
+
+
+def _centre(rows: Sequence[Number], telling: Telling) -> str:
+    place = ", ".join(f"{row.measure[-1]} {telling.amount(replace(row, qc_score=None))}" for row in rows)
+    frame = "right, front and up are positive"
+    return f"{telling.where(rows[0])} centre of the {in_words(rows[0].target)} is at {place} ({frame}){doubt(rows[0])}."
 
 
 def _sentence(rows: list[Number], telling: Telling) -> str:
