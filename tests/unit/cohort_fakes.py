@@ -14,6 +14,7 @@ from vp_engine.agent.planner import Context, History
 from vp_engine.anatomy import PARTS
 from vp_engine.cohort.engine import Engine, Models
 from vp_engine.environment.instruction import Instruction
+from vp_engine.environment.values import FEATURES
 from vp_engine.volumes.nifti import write_image
 from vp_engine.volumes.volume import Volume
 
@@ -37,6 +38,16 @@ class Box:
         return float(self.probability[self.inside].mean()) if self.inside.any() else None
 
 
+@dataclass(frozen=True)
+class MeanOf:
+    """The mean intensity inside a mask, as often as features have numbers."""
+
+    data: np.ndarray
+
+    def inside(self, mask_XYZ: np.ndarray) -> np.ndarray:
+        return np.full(FEATURES, self.data[mask_XYZ].mean() if mask_XYZ.any() else 0, dtype=np.float32)
+
+
 class IntensitySegmenter:
     """Delineates part number n where the image says n."""
 
@@ -56,6 +67,11 @@ class IntensitySegmenter:
             p = sum(np.clip(0.9 - np.abs(volume.data - PARTS.index(part) - 1), 0, 1) for part in parts)
             # a box as networks give it, with nothing in the first slice left out
             yield name, Box((0, 0, 0), p) if p[0].any() else Box((1, 0, 0), p[1:])
+
+    def features(self, volume: Volume, *, others: Sequence[Volume] = ()) -> MeanOf:
+        self.calls.append(("features",))
+        self.others.append(others)
+        return MeanOf(volume.data)
 
 
 def brain(seed: int, *, grown: int = 0) -> np.ndarray:

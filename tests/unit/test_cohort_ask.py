@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
+from vp_engine.anatomy import PARTS
 from vp_engine.cohort.ask import ask, suffix_of_file
+from vp_engine.cohort.choice import PlannedScan, choose
 from vp_engine.cohort.preview import Output, outputs_of, plan_prompt
+from vp_engine.cohort.scans import Scans
+from vp_engine.cohort.world import CohortEnvironment, CohortWorld
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
-from vp_engine.environment.values import Number
+from vp_engine.environment.values import Features, Number
 from vp_engine.errors import ConfigError
+from vp_engine.volumes.nifti import read_image
 
 ASYMMETRY = (
     't1 = scan(current)\nleft = segment(t1, "left_hippocampus")\nright = segment(t1, "right_hippocampus")\n'
@@ -22,7 +28,10 @@ ASYMMETRY = (
 )
 GROWTH = 'for s in sessions:\n    report(volume(segment(scan(s), "ventricles")))\n'
 MASKS = 'save(segment(scan(current), "brainstem"))\nanswer("left", "hippocampus")\n'
-PLANNER = FixedPlanner({"asymmetry": ASYMMETRY, "growth": GROWTH, "masks": MASKS, "wrong": "volume(3)\n"})
+REGIONS = 'm = segment(scan(current), "left_hippocampus")\nsave(part(m, "anterior"))\nsave(crop(scan(current), m))\n'
+PLANNER = FixedPlanner(
+    {"asymmetry": ASYMMETRY, "growth": GROWTH, "masks": MASKS, "regions": REGIONS, "wrong": "volume(3)\n"}
+)
 
 
 def test_ask_gives_numbers_and_masks(tmp_path: Path) -> None:
@@ -36,6 +45,37 @@ def test_ask_gives_numbers_and_masks(tmp_path: Path) -> None:
         ("right_hippocampus", "x_dseg.nii.gz"),
     ]
     assert json.loads((tmp_path / "out" / "transcript.json").read_text())["status"] == "ok"
+
+
+def test_ask_writes_regions_and_what_is_cut_out(tmp_path: Path) -> None:
+    scan, out = write_scan(tmp_path / "x.nii.gz"), tmp_path / "out"
+    answer = ask([scan], "regions", out, engine=fake_engine(PLANNER, IntensitySegmenter()))
+    assert answer.transcript.status == "ok", answer.transcript.reason
+    assert [(mask.structure, mask.label, mask.path.name, mask.voxels) for mask in answer.masks] == [
+        ("left_hippocampus", 17, "x_dseg.nii.gz", 8),
+        ("left_hippocampus_anterior_part", 1, "x_label-LHippocampusAnteriorPart_mask.nii.gz", 4),
+    ]
+    assert "left_hippocampus_anterior_part\t4\t48\t" in (out / "x_volumes.tsv").read_text()
+    assert [path.name for path in answer.images] == ["x_desc-LHippocampus.nii.gz"]
+    small, whole = read_image(answer.images[0]), read_image(scan)
+    assert small.shape == (2, 2, 2)
+    start = np.rint(np.linalg.solve(whole.affine, small.affine @ [0, 0, 0, 1])[:3]).astype(int)
+    inside = tuple(slice(first, first + 2) for first in start)
+    assert np.array_equal(small.data, whole.data[inside])
+
+
+def test_features_are_looked_at_once_per_scan(tmp_path: Path) -> None:
+    scan, segmenter = write_scan(tmp_path / "x.nii.gz"), IntensitySegmenter()
+    scans = Scans(None, segmenter)
+    environment = CohortEnvironment(
+        CohortWorld(choose([PlannedScan(None, "T1w", str(scan))]), scans), clock=lambda: 0.0
+    )
+    code = 'img = scan(current)\nread(features(img, segment(img, "{}")))\n'
+    for name in ("left_hippocampus", "brainstem", "left_hippocampus"):
+        (value,) = environment.run(Instruction(code.format(name))).values
+        assert isinstance(value, Features)
+        assert value.values == pytest.approx(PARTS.index(name) + 1, abs=0.1)
+    assert segmenter.calls.count(("features",)) == 1
 
 
 def test_ask_refused_leaves_no_mask(tmp_path: Path) -> None:
@@ -72,6 +112,10 @@ def test_preview_lists_what_would_come() -> None:
         Output("left_hippocampus", "segmentation", None),
         Output("right_hippocampus", "segmentation", None),
         Output("hippocampus", "asymmetry", "1"),
+    )
+    assert plan_prompt("regions", planner=PLANNER).outputs == (
+        Output("left_hippocampus_anterior_part", "segmentation", None),
+        Output("left_hippocampus", "image", None),
     )
     assert plan_prompt("growth", planner=PLANNER, sessions=3).outputs == (Output("ventricles", "volume", "mm3"),)
     assert plan_prompt("masks", planner=PLANNER).outputs == (

@@ -42,7 +42,7 @@ def region(name: str, data: np.ndarray, *masks: Mask, flags: tuple[str, ...] = (
             got=f"{len(name)} characters",
         )
     first = masks[0]
-    of_images = [mask.image.flags for mask in masks if mask.image is not first.image]
+    of_images = [mask.image.flags for mask in masks if mask.image.suffix != first.image.suffix]
     return Mask(
         image=first.image,
         structure=name,
