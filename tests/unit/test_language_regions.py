@@ -38,6 +38,11 @@ from vp_engine.environment.vocabulary import LENGTHS_MM
 REGIONS = ("union", "intersection", "difference", "dilate", "erode", "largest", "near", "nearer", "part")
 NEW = (*REGIONS, "crop", "isolate", "quality", "features")
 
+BOTH_CAUDATES = """answer("right", "caudate")
+report(volume(segment(img, "left_caudate")))
+report(volume(segment(img, "right_caudate")))
+"""
+
 
 def _code(*clauses: Clause, where: Where | None = None) -> str:
     return render(first_step(clauses, where or Where()))
@@ -101,7 +106,8 @@ def test_most_of_the_language_is_about_structures_and_a_quarter_is_refused() -> 
 
 def test_every_structure_has_three_words_that_each_held_out_language_has_alone() -> None:
     named = {split: {base: set(words.nouns) for base, words in lexicon(split).names.items()} for split in SPLITS}
-    for split, other in (("val", "test"), ("test", "val")):
+    held_out: tuple[tuple[Split, Split], ...] = (("val", "test"), ("test", "val"))
+    for split, other in held_out:
         for base, words in named[split].items():
             assert len(words - named["train"][base] - named[other][base]) >= 3, (split, base)
     heads = [set(lexicon(split).heads) for split in SPLITS]
@@ -188,14 +194,7 @@ def test_a_stripped_skull_leaves_what_is_inside() -> None:
         (
             Question("side", "right_caudate", "left_caudate", about="caudate", numbers="both"),
             "less",
-            "\n".join(
-                (
-                    'answer("right", "caudate")',
-                    'report(volume(segment(img, "left_caudate")))',
-                    'report(volume(segment(img, "right_caudate")))',
-                    "",
-                )
-            ),
+            BOTH_CAUDATES,
         ),
     ],
 )
