@@ -28,6 +28,7 @@ from vp_engine.agent.language.questions import (
     draw_brightness,
     draw_contrast,
     draw_found,
+    draw_halves,
     draw_largest,
     draw_lesion_side,
     draw_presence,
@@ -79,6 +80,7 @@ _ASKED: _Draws = {
     draw_quality: 16,
     draw_side_numbers: 7,
     draw_contrast: 9,
+    draw_halves: 4,
 }
 _FAMILIES: tuple[tuple[_Draws, float], ...] = ((_OLD, 0.58), (REGION_DRAWS, 0.25), (_ASKED, 0.17))
 """Kinds of requests with their shares among those that are no short ones and no lists."""

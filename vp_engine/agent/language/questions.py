@@ -28,9 +28,10 @@ from vp_engine.agent.language.meaning import (
     in_hemisphere,
     structure_of,
 )
-from vp_engine.agent.language.naming import SIDED, Piece, enumerated, name_structures
+from vp_engine.agent.language.naming import SIDED, Naming, Piece, enumerated, name_structures
+from vp_engine.agent.language.regions import HALVED, name_half
 from vp_engine.agent.language.requests import Drawn
-from vp_engine.agent.language.sentences import Said, Slotted, sentence
+from vp_engine.agent.language.sentences import Said, Slotted, fitting, sentence
 from vp_engine.environment.vocabulary import COMPARISONS, QUALITIES
 
 SHOWN: tuple[str, ...] = ("T1w", "T2w", "FLAIR", "PDw", "")
@@ -89,6 +90,30 @@ def _comparative(lexicon: Lexicon, rng: Random, kind: str) -> tuple[tuple[Templa
     if draw > 0.8 and lexicon.sentences[thicker]:
         return lexicon.sentences[thicker], "mean_thickness", False
     return lexicon.sentences[plain], "volume", False
+
+
+def draw_halves(lexicon: Lexicon, rng: Random) -> Drawn:
+    """Whether one half of a structure is larger than the other."""
+    piece = one_piece(rng)
+    while piece.bases[0] not in HALVED:
+        piece = one_piece(rng)
+    way, other = rng.choice((("anterior", "posterior"), ("superior", "inferior")))
+    if rng.random() < 0.5:
+        way, other = other, way
+    name = piece.targets()[0]
+    first, second = (Region("part", (name,), direction) for direction in (way, other))
+    said = [name_half(piece, way, lexicon, rng), name_half(piece, other, lexicon, rng)]
+    if rng.random() < 0.5:
+        short = f"the {lexicon.phrase(f'dir_{other}', rng)} {rng.choice(('half', 'part', 'one'))}"
+        said[1] = Naming(short, short, "", "")
+    smaller = rng.random() < 0.3
+    choices = lexicon.sentences["is_smaller" if smaller else "is_larger"]
+    both = [template for template in fitting(choices, said[0]) if template in fitting(choices, said[1], "S2")]
+    if not both:
+        return draw_question(lexicon, rng)
+    text = sentence(rng.choice(both), lexicon, rng, Said(region=said[0], other_region=said[1]))
+    pair = (second, first) if smaller else (first, second)
+    return Question("which", *pair, about=name), text
 
 
 def draw_side_numbers(lexicon: Lexicon, rng: Random) -> Drawn:

@@ -58,6 +58,10 @@ def draw_region_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     measures = (rng.choice(_MEASURES),) if rng.random() < 0.85 else tuple(m for m in some_measures(rng) if m != "count")
     if naming.plural and rng.random() < 0.3:
         measures = ("count",)
+    if measures == ("count",) and naming.suffix and naming.plural.endswith(naming.suffix) and rng.random() < 0.6:
+        extra: Slotted = {"Xp": naming.plural.removesuffix(naming.suffix), "WHERE": naming.suffix}
+        text = sentence(rng.choice(lexicon.sentences["count_where"]), lexicon, rng, Said(extra=extra))
+        return Measure(targets, measures), text
     measures = measures or ("volume",)
     choices = fitting(lexicon.sentences["measure"], naming)
     own = fitting(lexicon.sentences.get(f"ask_{measures[0]}", ()), naming) if len(measures) == 1 else []
@@ -117,8 +121,9 @@ def draw_region_change(lexicon: Lexicon, rng: Random) -> Drawn:
     template = rng.choice(choices)
     measure = rng.choice(("volume", "volume", "volume", "mean_intensity")) if "m" in template.slots() else "volume"
     measure = "count" if naming.plural and "m" in template.slots() and rng.random() < 0.25 else measure
-    text = sentence(template, lexicon, rng, Said(region=naming, base_measure=measure))
-    return Change(op, targets, measure), text
+    worded_as = rng.choice(("load", "burden", measure)) if naming.plural and measure == "volume" else measure
+    said = Said(region=naming, base_measure=worded_as)
+    return Change(op, targets, measure), sentence(template, lexicon, rng, said)
 
 
 def draw_region_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -127,8 +132,11 @@ def draw_region_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
         return _share(lexicon, rng)
     targets, naming = draw_region(lexicon, rng)
     name = rng.choice(DENOMINATORS)
+    if naming.plural and rng.random() < 0.25:
+        # of all the lesions
+        name = str(targets[0].operands[0]) if isinstance(targets[0], Region) else name
     implied = fitting(lexicon.sentences["ratio_icv"], naming)
-    if implied and rng.random() < 0.4:
+    if implied and name in DENOMINATORS and rng.random() < 0.4:
         return Ratio(targets, "intracranial_volume"), sentence(rng.choice(implied), lexicon, rng, Said(region=naming))
     template = rng.choice(fitting(lexicon.sentences["ratio"], naming))
     said = Said(region=naming, other=[Piece("union", (name,))])

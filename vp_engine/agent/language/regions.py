@@ -116,6 +116,13 @@ def half_of(lexicon: Lexicon, rng: Random) -> Spoken:
     return tuple(targets), Naming(*noun, adjective, lexicon.phrase("part_suffix", rng, slots))
 
 
+def name_half(piece: Piece, direction: str, lexicon: Lexicon, rng: Random) -> Naming:
+    """What one half of a structure is called."""
+    slots, bare = as_slots("X", spoken(piece, lexicon, rng))
+    slots["D"] = lambda: lexicon.phrase(f"dir_{direction}", rng)
+    return Naming(*_phrased("part_np", lexicon, rng, slots, bare), "", "")
+
+
 def _near(lexicon: Lexicon, rng: Random) -> Spoken:
     lesions = rng.random() < 0.6
     piece = Piece("union", (some_lesion(rng),)) if lesions else some_piece(rng, ANATOMY, both=0.08)
@@ -183,7 +190,7 @@ def _rim(lexicon: Lexicon, rng: Random) -> Spoken:
 
 
 def _combination(lexicon: Lexicon, rng: Random) -> Spoken:
-    op = rng.choices(("union", "difference", "intersection"), (42, 34, 24))[0]
+    op = rng.choices(("union", "difference", "intersection"), (37, 33, 30))[0]
     target, slots, bare = combined(op, lexicon, rng)
     return (target,), Naming(*_phrased(f"{op}_np", lexicon, rng, slots, bare), "", "")
 

@@ -200,5 +200,7 @@ def draw_change(lexicon: Lexicon, rng: Random) -> Drawn:
     template = rng.choice(lexicon.sentences[op])
     if "m" not in template.slots():
         measure = "volume"
-    text = sentence(template, lexicon, rng, Said(pieces=pieces, base_measure=measure))
+    lesions = measure == "volume" and all(base in PATHOLOGY for piece in pieces for base in piece.bases)
+    worded_as = rng.choice(("load", "burden", measure, measure)) if lesions else measure
+    text = sentence(template, lexicon, rng, Said(pieces=pieces, base_measure=worded_as))
     return Change(op, targets_of(pieces), measure), text

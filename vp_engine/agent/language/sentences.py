@@ -45,13 +45,14 @@ class Said:
 
 def sentence(template: Template, lexicon: Lexicon, rng: Random, said: Said) -> str:
     """Draw a sentence from a template."""
+    may_follow = "S_suffix" in template.slots()
+    behind = said.region.suffix if said.region and "S_adj" in template.slots() and not may_follow else ""
     slots: Slotted = {
-        "m": lambda: rng.choice((said.base_measure.replace("_", " "), lexicon.phrase(said.base_measure, rng))),
-        "M": lambda: enumerated([lexicon.phrase(measure, rng) for measure in said.measures], lexicon, rng),
+        "m": lambda: rng.choice((said.base_measure.replace("_", " "), lexicon.phrase(said.base_measure, rng))) + behind,
+        "M": lambda: enumerated([lexicon.phrase(measure, rng) for measure in said.measures], lexicon, rng) + behind,
         "MS": lambda: _measure_phrase(lexicon, rng, said=said, slots=slots),
         "between_must": lambda: lexicon.phrase("between", rng) or " over time",
     }
-    may_follow = "S_suffix" in template.slots()
     if said.region is not None:
         region = said.region
         slots |= _slots(region, may_follow=may_follow, mark="S") | {"Sp": region.plural}
@@ -75,7 +76,9 @@ def fitting(templates: Sequence[Template], region: Naming, mark: str = "S") -> l
 
 
 def _fits(slots: frozenset[str], region: Naming, mark: str) -> bool:
-    if f"{mark}_adj" in slots and not (region.adjective and (not region.suffix or f"{mark}_suffix" in slots)):
+    # what follows a measure has its place behind the adjective's measure, wherever that is
+    placed = not region.suffix or f"{mark}_suffix" in slots or (mark == "S" and {"m", "M"} & slots)
+    if f"{mark}_adj" in slots and not (region.adjective and placed):
         return False
     return "Sp" not in slots or bool(region.plural)
 
@@ -94,7 +97,10 @@ def _measure_phrase(lexicon: Lexicon, rng: Random, *, said: Said, slots: Slotted
     template = rng.choice(templates if said.region is None else fitting(templates, said.region))
     may_follow = "S_suffix" in template.slots()
     naming = said.region or name_structures(said.pieces, lexicon, rng, may_follow=may_follow)
-    return lexicon.fill(template, rng, slots | _slots(naming, may_follow=may_follow, mark="S"))
+    listed = enumerated([lexicon.phrase(measure, rng) for measure in said.measures], lexicon, rng)
+    if said.region and said.region.suffix and "S_adj" in template.slots() and not may_follow:
+        listed += said.region.suffix
+    return lexicon.fill(template, rng, slots | {"M": listed} | _slots(naming, may_follow=may_follow, mark="S"))
 
 
 def _bilateral(bases: Sequence[str], lexicon: Lexicon, rng: Random) -> dict[str, str | Callable[[], str]]:
