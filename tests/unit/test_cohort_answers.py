@@ -422,7 +422,7 @@ def test_many_variables_on_each_other_stay_cheap() -> None:
 
 # where the answer goes
 
-ASK = 'm = segment(scan(current), "left_hippocampus")\nsave(m)\nreport(volume(m))\n'
+ASK = 'm = segment(scan(current), "left_hippocampus")\nsave(m)\nsave(crop(scan(current), m))\nreport(volume(m))\n'
 
 
 def test_vp_ask_prints_the_answer_above_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,8 +433,11 @@ def test_vp_ask_prints_the_answer_above_the_rows(tmp_path: Path, monkeypatch: py
     done = CliRunner().invoke(app, ["ask", str(scan), prompt, "-o", str(tmp_path / "out")])
     program, text, rows, *_ = done.output.split("\n\n")
     assert program.strip() == ASK.strip()
-    assert text == "The volume of the left hippocampus is 0.0960 mL."
+    assert text == (
+        "The volume of the left hippocampus is 0.0960 mL. Cut out and saved: T1w image of the left hippocampus."
+    )
     assert rows.startswith("left_hippocampus\tvolume\t96 mm3")
+    assert "x_dseg.nii.gz\nimage: " in rows
     stored = json.loads((tmp_path / "out" / "transcript.json").read_text(encoding="utf-8"))
     assert stored["answer"] == text
 

@@ -78,6 +78,8 @@ def ask(
             print("\t".join(filter(None, (result.target, "answer", result.word))))
     for path in dict.fromkeys(mask.path for mask in answer.masks):
         print(f"masks: {path}")
+    for path in answer.images:
+        print(f"image: {path}")
 
 
 def plan(
