@@ -12,7 +12,7 @@ import pytest
 
 from vp_engine.errors import TableError
 from vp_engine.tables.parquet import read_metadata, read_table, write_table
-from vp_engine.tables.schema import arrow_schema
+from vp_engine.tables.schema import SCHEMAS, arrow_schema, readable_versions
 
 META = {"model_id": "default@abc"}
 ROW: dict[str, Any] = {
@@ -54,7 +54,7 @@ def test_rows_come_back_sorted_and_order_does_not_change_a_byte(tmp_path: Path) 
 def test_metadata_name_the_table_and_the_weights(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [ROW])
     found = read_metadata(tmp_path / "a.parquet")
-    assert (found["schema_name"], found["schema_version"], found["model_id"]) == ("measurements", "1", "default@abc")
+    assert (found["schema_name"], found["schema_version"], found["model_id"]) == ("measurements", "2", "default@abc")
     assert found["vp_engine_version"]
     with pytest.raises(TableError, match="need model_id"):
         write_table(tmp_path / "b.parquet", "measurements", [ROW], metadata={})
@@ -121,9 +121,31 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
     assert refused > 50
 
 
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_files_of_earlier_versions_stay_readable(tmp_path: Path, name: str) -> None:
+    present, *earlier = readable_versions(name)
+    write_table(tmp_path / "a.parquet", name, [], metadata=META)
+    table = pq.read_table(tmp_path / "a.parquet")
+    for version in earlier:
+        metadata = {**table.schema.metadata, b"schema_version": version.encode()}
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{version}.parquet")
+        assert read_table(tmp_path / f"{version}.parquet", name).num_rows == 0
+    assert present not in earlier
+
+
+def test_a_row_of_measurements_from_before_regions_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [ROW])
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert table.schema.metadata[b"schema_version"] == b"2"
+    pq.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"1"}), tmp_path / "b.parquet"
+    )
+    assert read_table(tmp_path / "b.parquet", "measurements").equals(read_table(tmp_path / "a.parquet", "measurements"))
+
+
 def test_another_table_version_or_place_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [ROW])
-    with pytest.raises(TableError, match="expected table runs version 1, got measurements version 1"):
+    with pytest.raises(TableError, match="expected table runs version 1, got measurements version 2"):
         read_table(tmp_path / "a.parquet", "runs")
     table = pq.read_table(tmp_path / "a.parquet")
     pq.write_table(

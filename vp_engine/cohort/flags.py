@@ -38,7 +38,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
             "the mask reaches the border of the image, which may have cut off a part of the structure. The structure "
             "follows a colon"
         ),
-        "mask_resampled": "intensities were read in an image on another grid than the one the mask was made on",
+        "mask_resampled": "a mask was used on the grid of another image than the one it was made on",
         "different_images": "the number is made of measurements on two contrasts",
         "empty_mask": "nothing was found, so that there is no value",
         "zero_denominator": "something was divided by 0, so that there is no value",

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from vp_engine import __version__
 from vp_engine.errors import TableError
 from vp_engine.tables.publish import publishing
-from vp_engine.tables.schema import allowed_values, arrow_schema, key_columns, load_schema
+from vp_engine.tables.schema import allowed_values, arrow_schema, key_columns, load_schema, readable_versions
 
 PARTITION = "dataset"
 """The column that is a folder name (`dataset=demo`) in a collected table."""
@@ -246,17 +246,20 @@ def _read_file(path: Path, name: str, columns: list[str]) -> pa.Table:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found = file.schema_arrow
         identity = found.metadata or {}
-        version = load_schema(name)["schema_version"]
+        versions = readable_versions(name)
         got = [identity.get(key, b"nothing").decode() for key in (b"schema_name", b"schema_version")]
-        if got != [name, version]:
-            raise TableError(f"{path}: expected table {name} version {version}, got {got[0]} version {got[1]}")
+        if got[0] != name or got[1] not in versions:
+            expected_versions = " or ".join(versions)
+            raise TableError(
+                f"{path}: expected table {name} version {expected_versions}, got {got[0]} version {got[1]}"
+            )
         dataset = (
             path.parent.name.removeprefix(f"{PARTITION}=") if path.parent.name.startswith(f"{PARTITION}=") else None
         )
         if dataset is not None and PARTITION not in found.names:
             expected = expected.remove(expected.get_field_index(PARTITION))
         if not found.equals(expected, check_metadata=False):
-            raise TableError(f"{path}: the columns are not those of table {name} version {version}")
+            raise TableError(f"{path}: the columns are not those of table {name} version {got[1]}")
         table = file.read(columns=[column for column in columns if column in found.names])
     if dataset is not None and PARTITION in columns and PARTITION not in table.column_names:
         table = table.append_column(

@@ -68,6 +68,16 @@ def key_columns(name: str) -> tuple[str, ...]:
     return tuple(load_schema(name)["key"])
 
 
+def readable_versions(name: str) -> tuple[str, ...]:
+    """Versions of a table that can be read, the present one first; their columns are the same.
+
+    >>> readable_versions("segmentations")
+    ('2', '1')
+    """
+    schema = load_schema(name)
+    return schema["schema_version"], *schema.get("earlier_versions", ())
+
+
 @cache
 def arrow_schema(name: str) -> pa.Schema:
     """Columns of a table in order, with type, nullability and description (field metadata `description`, `unit`).
