@@ -21,6 +21,8 @@ from vp_engine.vision.features import scan_features
 from vp_engine.vision.network import VisionNetwork
 from vp_engine.volumes.volume import Volume
 
+APPEARANCES_FILE = "appearances.safetensors"
+
 _RANGES = SynthesisRanges(
     spacing_mm=(2.2, 3.2),
     field_of_view_mm=((140.0, 170.0, 140.0), (170.0, 205.0, 185.0)),
@@ -36,7 +38,7 @@ def make_appearances(
     vision: Path,
     out: Path,
     *,
-    per_contrast: int = 40,
+    per_contrast: int = 32,
     held_out: bool = False,
     seed: int = 0,
     report: Callable[[str], None] = print,
@@ -73,9 +75,10 @@ def make_appearances(
     return out
 
 
-def load_appearances(path: Path) -> Appearances:
-    """Read what `make_appearances` wrote."""
-    return load_file(path)
+def appearances_in(folder: Path, maps_path: Path, vision: Path) -> Appearances:
+    """Read the appearances kept in a folder, making them first where there are none."""
+    path = folder / APPEARANCES_FILE
+    return load_file(path if path.exists() else make_appearances(maps_path, vision, path))
 
 
 def _appearance(network: VisionNetwork, label_map: LabelMap, contrast: str, rng: np.random.Generator) -> np.ndarray:
