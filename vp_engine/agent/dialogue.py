@@ -110,8 +110,14 @@ def collate(dialogues: Sequence[Sequence[Part]], *, terminals: int, features: in
 
 def length_of(parts: Sequence[Part]) -> int:
     """Positions a dialogue takes."""
-    sizes = {Written: lambda part: len(part.terminals), Spoken: lambda part: len(part.words), Shown: lambda _: 1}
-    return sum(sizes[type(part)](part) for part in parts)
+    length = 0
+    for part in parts:
+        match part:
+            case Written(ids) | Spoken(ids):
+                length += len(ids)
+            case Shown():
+                length += 1
+    return length
 
 
 def context_terminals(images: Sequence[str], sessions: int, scope: str) -> list[str]:

@@ -208,11 +208,12 @@ def train_agent(
 
 
 def _start(out: Path, recipe: AgentRecipe, seed: int, reader: Path | None) -> tuple[LanguageModel, Tokenizer]:
-    """Model and tokenizer before the first step; the tokenizer is written once."""
-    rng = seeded(seed, "tokenizer")
-    prompts = [draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts)]
-    pretrained = None if reader is None else pretrained_reader(reader, prompts=prompts, pieces=recipe.pieces)
-    if not (out / TOKENIZER_FILE).exists():
+    """Model and tokenizer before the first step; of a run that is resumed, with weights still to be read."""
+    pretrained = None
+    if not (out / CHECKPOINT_FILE).exists():
+        rng = seeded(seed, "tokenizer")
+        prompts = [draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts)]
+        pretrained = None if reader is None else pretrained_reader(reader, prompts=prompts, pieces=recipe.pieces)
         tokenizer = build_tokenizer(train_pieces(prompts) if pretrained is None else pretrained.pieces)
         (out / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
     tokenizer = load_tokenizer(out / TOKENIZER_FILE)
@@ -220,6 +221,7 @@ def _start(out: Path, recipe: AgentRecipe, seed: int, reader: Path | None) -> tu
     model = LanguageModel(AgentConfig(tokenizer.get_vocab_size(), **sizes))
     if pretrained is not None:
         pretrained.load_into(model)
+    if reader is not None:
         model.reader.embeddings.requires_grad_(requires_grad=False)
     name_terminals(model, tokenizer)
     return model, tokenizer

@@ -123,10 +123,12 @@ def train_joint(
     model, network = load_model(agent).to(device), from_pretrained(vision, device=device)
     for part in (model.reader.encoder, model.bridge, model.look, model.llama, model.phi):
         part.requires_grad_(requires_grad=True)
-    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": chosen.learning_rate}]
+    tuned = [p for p in model.parameters() if p.requires_grad]
+    groups = [{"params": tuned, "lr": chosen.learning_rate}]
     if chosen.vision_learning_rate:
-        network.train().requires_grad_(requires_grad=True)
-        groups.append({"params": list(network.parameters()), "lr": chosen.vision_learning_rate})
+        seeing = list(network.train().requires_grad_(requires_grad=True).parameters())
+        tuned = [*tuned, *seeing]
+        groups.append({"params": seeing, "lr": chosen.vision_learning_rate})
     optimizer = torch.optim.Adam(groups)
     tokenizer = load_tokenizer(agent / TOKENIZER_FILE)
     batches = training_batches(
@@ -148,7 +150,7 @@ def train_joint(
             network, voxel_rows(features)[::every], truth[::every], language.phi_MP[known], parts
         )
         (language.cross_entropy + chosen.phi_weight * language.phi + chosen.dice_weight * mask_loss).backward()
-        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
+        torch.nn.utils.clip_grad_norm_(tuned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if (step + 1) % _REPORT_EVERY == 0 or step + 1 == chosen.steps:

@@ -8,7 +8,7 @@ import torch
 
 
 def mixed_precision(device: str) -> torch.autocast:
-    """Convolutions in bfloat16 where the hardware has it: several times as fast. Elsewhere emulating it is many times slower.
+    """Convolutions in bfloat16 where the hardware has it, several times as fast; emulating it is many times as slow.
 
     Parameters
     ----------
@@ -21,6 +21,5 @@ def mixed_precision(device: str) -> torch.autocast:
 
 @cache
 def _cpu_has_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
+    # torch has no public name for this
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
