@@ -11,7 +11,7 @@ from snakemake.utils import min_version
 
 from vp_engine import __version__
 from vp_engine.cohort.config import load_config
-from vp_engine.cohort.weights import model_folder, model_id
+from vp_engine.cohort.weights import model_folder, model_id, planner_stamp
 from vp_engine.errors import ConfigError
 
 min_version("9.19")

@@ -57,7 +57,7 @@ def analyse(
     from vp_engine.cohort.analyse import analyse_shard
     from vp_engine.cohort.engine import load_engine
 
-    engine = load_engine(settings.model, device=device)
+    engine = load_engine(settings.model, settings.planner, device=device)
     analyse_shard(
         settings,
         output or settings.output,

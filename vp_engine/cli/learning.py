@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vp_engine.cli.options import ModelOption
+from vp_engine.cli.options import ModelOption, PlannerOption
 from vp_engine.errors import ConfigError
 
 
@@ -69,29 +69,31 @@ class Suite(enum.StrEnum):
 
 def evaluate(
     suite: Annotated[Suite, typer.Argument(help="agent: prompts to programs; anatomy: agreement of delineations.")],
+    *,
     model: ModelOption = "default",
+    planner: PlannerOption = "builtin",
     prompts: Annotated[Path | None, typer.Option(help="agent: hand-written cases, JSON lines.")] = None,
     held_out: Annotated[int, typer.Option(min=0, help="agent: prompts drawn from templates never trained on.")] = 300,
     scan: Annotated[Path | None, typer.Option(help="anatomy: NIfTI image.")] = None,
     reference: Annotated[Path | None, typer.Option(help="anatomy: labels with FreeSurfer's numbers.")] = None,
 ) -> None:
     """Say how good the models are on a suite."""
-    from vp_engine.cohort.weights import model_folder, verify_weights
-
-    folder = model_folder(model)
-    verify_weights(folder)
     if suite is Suite.AGENT:
+        from vp_engine.cohort.engine import load_planner
         from vp_engine.evaluation.agent import evaluate_agent
 
-        for scores in evaluate_agent(folder / "agent", prompts=prompts, held_out=held_out):
+        for scores in evaluate_agent(load_planner(model, planner), prompts=prompts, held_out=held_out):
             print(scores)
         return
     if scan is None or reference is None:
         raise ConfigError("expected --scan and --reference for the suite anatomy")
+    from vp_engine.cohort.weights import model_folder, verify_weights
     from vp_engine.evaluation.anatomy import agreement, label_scan
     from vp_engine.vision.segmenter import NetworkSegmenter
     from vp_engine.volumes.nifti import read_image, read_labels
 
+    folder = model_folder(model)
+    verify_weights(folder)
     labels = label_scan(NetworkSegmenter.from_pretrained(folder / "vision"), read_image(scan))
     found = agreement(labels, read_labels(reference).data)
     for name, dice in found.dice.items():

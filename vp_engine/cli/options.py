@@ -17,4 +17,8 @@ class Device(enum.StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where the models run; auto takes the GPU when there is one.")]
+PlannerOption = Annotated[
+    str,
+    typer.Option(help="Who writes the programs: `builtin`, or a folder with a causal language model of transformers."),
+]
 ModelOption = Annotated[str, typer.Option(help="`default`, or a folder with weights.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vp_engine.cli.options import Device, DeviceOption, ModelOption
+from vp_engine.cli.options import Device, DeviceOption, ModelOption, PlannerOption
 from vp_engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def ask(
     ],
     output: FolderOption = Path("out"),
     model: ModelOption = "default",
+    planner: PlannerOption = "builtin",
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Answer one question about the scans of one session; print program, answer, rows and where the masks are."""
@@ -62,7 +63,8 @@ def ask(
     from vp_engine.cohort.engine import load_engine
     from vp_engine.environment.values import Number
 
-    answer = answer_to([Path(scan) for scan in scans], prompt, output, engine=load_engine(model, device=device))
+    engine = load_engine(model, planner, device=device)
+    answer = answer_to([Path(scan) for scan in scans], prompt, output, engine=engine)
     print(answer.transcript.program.rstrip())
     print()
     if answer.transcript.status != "ok":
@@ -90,24 +92,21 @@ def plan(
     file: Annotated[
         Path | None, typer.Option(help="JSON lines {prompt, images, sessions}; prints one JSON object for each.")
     ] = None,
+    *,
     model: ModelOption = "default",
+    planner: PlannerOption = "builtin",
 ) -> None:
     """Show what a question would do, without any scan: its program is run on a built-in phantom."""
     if (prompt is None) == (file is None):
         raise ConfigError("expected either a question or --file")
     asked = list(_questions(file)) if file else [_question({"prompt": prompt, "images": images, "sessions": sessions})]
 
-    from vp_engine.cohort.weights import model_folder, verify_weights
-
-    folder = model_folder(model)
-    verify_weights(folder)
-
-    from vp_engine.agent.planner import Agent
+    from vp_engine.cohort.engine import load_planner
     from vp_engine.cohort.preview import plan_prompt
 
-    planner = Agent.from_pretrained(folder / "agent")
+    writer = load_planner(model, planner)
     for text, suffixes, count in asked:
-        preview = plan_prompt(text, planner=planner, images=suffixes, sessions=count)
+        preview = plan_prompt(text, planner=writer, images=suffixes, sessions=count)
         if file or as_json:
             print(json.dumps(preview.as_json(), ensure_ascii=False), flush=True)
         else:

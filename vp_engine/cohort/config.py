@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from vp_engine.agent.planner_files import BUILTIN, planner_files
 from vp_engine.bids.names import anatomical_suffixes
 from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
-from vp_engine.errors import ConfigError, InputRefused
+from vp_engine.errors import ConfigError, InputRefused, WeightsError
 from vp_engine.stats.formula import parse_formula
 from vp_engine.tables.schema import nearest, validate
 from vp_engine.volumes.intake import GateLimits
@@ -122,6 +123,8 @@ class Config:
         Output folder; relative ones are taken from the folder of the configuration file.
     model : str
         ``default`` or a folder.
+    planner : str
+        ``builtin`` or the folder of a causal language model.
     subjects_per_job : int or None
         Participants per shard; None means that the plan decides.
     streams : str
@@ -136,6 +139,7 @@ class Config:
     subjects_per_job: int | None = None
     streams: str = "alone"
     statistics: tuple[StatisticConfig, ...] = ()
+    planner: str = BUILTIN
 
     def dataset(self, name: str) -> DatasetConfig:
         """Dataset by its key.
@@ -271,6 +275,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
     )
     jobs = content.get("subjects_per_job", "auto")
     model = content.get("model", "default")
+    planner = content.get("agent", {}).get("planner", BUILTIN)
     return Config(
         file=path,
         datasets=datasets,
@@ -280,6 +285,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
         subjects_per_job=None if jobs == "auto" else int(jobs),
         streams=content.get("streams", "alone"),
         statistics=statistics,
+        planner=planner if planner == BUILTIN else str(folder / planner),
     )
 
 
@@ -319,6 +325,16 @@ def _check_meaning(config: Config) -> None:
         _check_statistic(statistic, config, f"{config.file}: statistics[{index}]")
     if config.model != "default" and not Path(config.model).is_dir():
         raise ConfigError(f"{config.file}: model: no folder {config.model}; give 'default' or a folder with weights")
+    _check_planner(config)
+
+
+def _check_planner(config: Config) -> None:
+    if config.planner == BUILTIN:
+        return
+    try:
+        planner_files(Path(config.planner))
+    except WeightsError as error:
+        raise ConfigError(f"{config.file}: agent.planner: {error.message}") from error
 
 
 def _check_dataset(dataset: DatasetConfig, file: Path) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vp_engine.agent.planner_files import BUILTIN, planner_files
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.scans import Segmenter
-from vp_engine.cohort.weights import model_folder, verify_weights
+from vp_engine.cohort.weights import model_folder, planner_id, verify_weights
 from vp_engine.errors import InfrastructureError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Engine:
     Attributes
     ----------
     model_id : str
-        Name of the weights and hash of their lock file.
+        Name of the weights and hash of their lock file; with another planner, its kind and the hash of its files.
     load : callable
         Gives the models; loads them once.
     clock : callable
@@ -65,13 +66,15 @@ class Engine:
     clock: Callable[[], float] = time.monotonic
 
 
-def load_engine(model: str, *, device: str = "auto") -> Engine:
-    """Verify the weights of a model folder; they are loaded when the first prompt is run.
+def load_engine(model: str, planner: str = BUILTIN, *, device: str = "auto") -> Engine:
+    """Verify the weights of a model folder and hash those of a planner; both are loaded when the first prompt is run.
 
     Parameters
     ----------
     model : str
         ``default`` or a folder with `agent`, `vision` and a lock file.
+    planner : str
+        ``builtin``, or the folder of a causal language model of transformers that writes the programs.
     device : str
         ``cpu``, ``cuda``, or ``auto``: the GPU when there is one.
 
@@ -81,7 +84,14 @@ def load_engine(model: str, *, device: str = "auto") -> Engine:
         If anything is missing or altered; loading raises it when something is of another architecture.
     """
     folder = model_folder(model)
-    return Engine(verify_weights(folder), cache(lambda: _load(folder, device)))
+    return Engine(verify_weights(folder) + planner_id(planner), cache(lambda: _load(folder, planner, device)))
+
+
+def load_planner(model: str, planner: str = BUILTIN, *, device: str = "auto") -> Planner:
+    """Verify the weights of a model folder and load the planner alone; arguments and errors of `load_engine`."""
+    folder = model_folder(model)
+    verify_weights(folder)
+    return _load_planner(folder, planner, device)
 
 
 def load_segmenter(model: str, *, device: str = "auto") -> Segmenter:
@@ -125,17 +135,32 @@ def phi_agrees(phi_D: np.ndarray, structure: str) -> bool:
     return STRUCTURES[nearest].parts == STRUCTURES[structure].parts or agreement(phi_D, structure) >= LEAST_AGREEMENT
 
 
-def _load(folder: Path, device: str) -> Models:
+def _load(folder: Path, planner: str, device: str) -> Models:
+    return Models(_load_planner(folder, planner, device), _load_segmenter(folder, device), phi_agrees)
+
+
+def _load_planner(folder: Path, planner: str, device: str) -> Planner:
+    if planner != BUILTIN:
+        planner_files(Path(planner))  # what is wrong with the folder is told before anything is loaded
     from vp_engine.agent.planner import Agent
 
-    return Models(Agent.from_pretrained(folder / "agent"), _load_segmenter(folder, device), phi_agrees)
+    agent = Agent.from_pretrained(folder / "agent")
+    if planner == BUILTIN:
+        return agent
+    from vp_engine.agent.external import CausalPlanner
+
+    return CausalPlanner.from_pretrained(Path(planner), reader=agent, device=_found(device))
 
 
 def _load_segmenter(folder: Path, device: str) -> Segmenter:
-    import torch
-
     from vp_engine.vision.segmenter import NetworkSegmenter
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return NetworkSegmenter.from_pretrained(folder / "vision", device=device)
+    return NetworkSegmenter.from_pretrained(folder / "vision", device=_found(device))
+
+
+def _found(device: str) -> str:
+    import torch
+
+    if device != "auto":
+        return str(device)
+    return "cuda" if torch.cuda.is_available() else "cpu"

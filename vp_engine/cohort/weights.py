@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from vp_engine.agent.planner_files import BUILTIN, architecture, planner_files
 from vp_engine.cohort.publish import publish_json, sha256_of
 from vp_engine.errors import WeightsError
 
@@ -85,6 +87,34 @@ def verify_weights(folder: Path) -> str:
                 f"{folder / file} is not what {LOCK} says: damaged or exchanged; restore it.", code="weights_altered"
             )
     return _id(folder, name)
+
+
+def planner_id(planner: str) -> str:
+    """Say which language model writes the programs, as a part of the model id: ``+llama-0123456789ab``.
+
+    It is made from the kind and the content of all files that are read, not from the name of the folder; empty for
+    the planner that comes with the weights.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such model, or its weights are not safetensors.
+    """
+    if planner == BUILTIN:
+        return ""
+    hashes = "".join(f"{path.name} {sha256_of(path)}\n" for path in planner_files(Path(planner)))
+    return f"+{architecture(Path(planner))}-{hashlib.sha256(hashes.encode()).hexdigest()[:12]}"
+
+
+def planner_stamp(planner: str) -> list[str]:
+    """Tell files of a planner that changed without reading them: names, sizes and times; empty for `builtin`.
+
+    The workflow asks at every start; what is recorded is compared by `planner_id`.
+    """
+    if planner == BUILTIN:
+        return []
+    files = [(path.name, path.stat()) for path in planner_files(Path(planner))]
+    return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files]
 
 
 def _id(folder: Path, name: str) -> str:

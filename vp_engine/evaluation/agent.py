@@ -11,7 +11,7 @@ from pathlib import Path
 from vp_engine.agent.language.generator import NAMED_CONTRASTS, Example, draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.loop import run_prompt
-from vp_engine.agent.planner import Agent, Context, History, Planner
+from vp_engine.agent.planner import Context, History, Planner
 from vp_engine.agent.program import render
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.omega import Environment
@@ -169,14 +169,14 @@ _SHARES = (
 
 
 def evaluate_agent(
-    model_dir: Path, *, prompts: Path | None = None, held_out: int = 300, seed: int = 0, split: Split = "test"
+    planner: Planner, *, prompts: Path | None = None, held_out: int = 300, seed: int = 0, split: Split = "test"
 ) -> list[AgentScores]:
-    """Score the agent of a folder.
+    """Score who writes the programs.
 
     Parameters
     ----------
-    model_dir : Path
-        Folder with `config.json`, `tokenizer.json` and `model.safetensors`.
+    planner : Planner
+        The built-in one or another.
     prompts : Path, optional
         Hand-written cases, one JSON object a line (`read_cases`).
     held_out : int
@@ -191,10 +191,9 @@ def evaluate_agent(
     list of AgentScores
         One per suite.
     """
-    agent = Agent.from_pretrained(model_dir)
     suites = [("held_out", held_out_cases(held_out, seed=seed, split=split))] if held_out else []
     suites += [("hand_written", read_cases(prompts))] if prompts is not None else []
-    return [score(suite, [run_case(agent, case) for case in cases]) for suite, cases in suites]
+    return [score(suite, [run_case(planner, case) for case in cases]) for suite, cases in suites]
 
 
 def read_cases(path: Path) -> list[Case]:

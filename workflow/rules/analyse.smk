@@ -22,6 +22,7 @@ rule analyse:
             CONFIG.streams,
             CONFIG.model,
             model_id(model_folder(CONFIG.model)),
+            *planner_stamp(CONFIG.planner),
             __version__,
         ],
         output=OUTPUT,
