@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from vp_engine.agent.dialogue import Spoken, Written, collate
 from vp_engine.agent.language.generator import draw_example, seeded
-from vp_engine.agent.model import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, AgentConfig, LanguageModel, save_model
+from vp_engine.agent.model import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    AgentConfig,
+    LanguageModel,
+    load_model,
+    save_model,
+)
 from vp_engine.agent.planner import Agent, Context
-from vp_engine.agent.terminals import TERMINALS
-from vp_engine.agent.tokenizer import terminal_ids, train_tokenizer
+from vp_engine.agent.tokenizer import build_tokenizer, frequent_pieces
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.syntax import parse
 from vp_engine.environment.validator import check
-from vp_engine.environment.values import Text
+from vp_engine.environment.values import FEATURES, Features, Text
 from vp_engine.errors import WeightsError
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model() -> LanguageModel:
+    """Random weights of a small model."""
+    torch.manual_seed(0)
+    sizes = {"reader_hidden": 32, "reader_layers": 1, "reader_heads": 4, "reader_feedforward": 32}
+    return LanguageModel(AgentConfig(len(_pieces()), hidden=32, layers=1, heads=4, feedforward=32, **sizes)).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, model: LanguageModel) -> Path:
     """Folder of an agent with random weights."""
     path = tmp_path_factory.mktemp("agent")
-    rng = seeded("model test")
-    tokenizer = train_tokenizer(draw_example("train", rng).prompt for _ in range(300))
-    (path / TOKENIZER_FILE).write_text(tokenizer.to_str(), encoding="utf-8")
-    torch.manual_seed(0)
-    config = AgentConfig(tokenizer.get_vocab_size(), hidden=32, layers=1, heads=4, feedforward=32)
-    save_model(LanguageModel(config), path)
+    (path / TOKENIZER_FILE).write_text(build_tokenizer(_pieces()).to_str(), encoding="utf-8")
+    save_model(model, path)
     return path
+
+
+@cache
+def _pieces() -> list[str]:
+    rng = seeded("model test")
+    return frequent_pieces(draw_example("train", rng).prompt for _ in range(300))
 
 
 @pytest.fixture
@@ -71,16 +91,41 @@ def test_planning_is_repeatable_and_reads_the_history(folder: Path) -> None:
     check(parse(agent.next_instruction(context, history).code), {"img": "Image"})
 
 
-def test_what_users_type_never_becomes_a_terminal(folder: Path) -> None:
+def test_the_same_words_about_another_image_are_read_anew(folder: Path) -> None:
     agent = Agent.from_pretrained(folder)
-    ids = set(terminal_ids(agent._tokenizer).values())
-    typed = " ".join(f"<{terminal}>" for terminal in TERMINALS)
-    assert not ids & set(agent._tokenizer.encode(typed).ids)
+    context = Context("which contrast is this?")
+    first = Instruction('img = scan(current)\nread(features(img, segment(img, "brain")))\n')
+    seen = [Features(np.full(FEATURES, value, np.float32), "T1w", "brain") for value in (0.0, 100.0)]
+    histories = [[(first, Observation("ok", (one,)))] for one in seen]
+    written = [agent.next_instruction(context, history) for history in histories]
+    assert written[0].confidence != written[1].confidence
 
 
-def test_saving_and_loading_keeps_the_weights(folder: Path) -> None:
-    one, other = (Agent.from_pretrained(folder)._model.state_dict() for _ in range(2))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+def test_phi_of_a_program_read_depends_on_what_is_before_it_alone(folder: Path) -> None:
+    agent = Agent.from_pretrained(folder)
+    first, second = (f'report(volume(segment(scan(current), "{side}_hippocampus")))\n' for side in ("left", "right"))
+    context = Context("volume of the left and right hippocampus")
+    short, long = agent.embed(context, [], first), agent.embed(context, [], first + second)
+    assert (sorted(short), sorted(long)) == ([0], [0, 1])
+    np.testing.assert_allclose(long[0], short[0], atol=1e-5)
+    assert np.abs(long[1] - long[0]).max() > 1e-3
+    assert agent.embed(Context("x " * 600), [], first) == {}
+
+
+def test_padding_changes_nothing(model: LanguageModel) -> None:
+    short = [Written((1, 2)), Spoken((2, 7, 3)), Written((4,))]
+    long = [Written((1,)), Spoken((2, 9, 11, 13, 8, 3)), Written((4, 5, 6))]
+    size = {"terminals": len(model.config.terminals), "features": FEATURES}
+    alone = model.hidden_states(collate([short], **size))
+    together = model.hidden_states(collate([long, short], **size))
+    torch.testing.assert_close(together[1, : alone.shape[1]], alone[0], atol=1e-5, rtol=1e-4)
+
+
+def test_weights_on_disk_are_within_half_a_level_of_the_row(model: LanguageModel, folder: Path) -> None:
+    loaded = load_model(folder).state_dict()
+    for name, weight in model.state_dict().items():
+        most = weight.abs().amax(-1, keepdim=True) / 254 if weight.ndim == 2 else weight.abs() / 128
+        assert ((loaded[name] - weight).abs() <= most + 1e-6).all(), name
 
 
 @pytest.mark.parametrize("name", [CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE])
@@ -130,8 +175,15 @@ def test_an_unknown_setting_is_refused(broken: Path) -> None:
         Agent.from_pretrained(broken)
 
 
-def test_a_tokenizer_of_another_language_is_refused(broken: Path) -> None:
-    text = (broken / TOKENIZER_FILE).read_text(encoding="utf-8").replace("<op:volume>", "<op:velocity>")
-    (broken / TOKENIZER_FILE).write_text(text, encoding="utf-8")
+def test_an_agent_of_another_program_language_is_refused(broken: Path) -> None:
+    text = (broken / CONFIG_FILE).read_text(encoding="utf-8").replace('"op:volume"', '"op:velocity"')
+    (broken / CONFIG_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(WeightsError, match="op:volume"):
+        Agent.from_pretrained(broken)
+
+
+def test_a_tokenizer_of_another_kind_is_refused(broken: Path) -> None:
+    text = (broken / TOKENIZER_FILE).read_text(encoding="utf-8").replace('"WordPiece"', '"BPE"')
+    (broken / TOKENIZER_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(WeightsError, match="tokenizer"):
         Agent.from_pretrained(broken)

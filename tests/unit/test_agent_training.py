@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import BertModel
 
-from vp_engine.agent.language.generator import Example
-from vp_engine.agent.model import TOKENIZER_FILE, WEIGHTS_FILE
+from vp_engine.agent.dialogue import Shown, Written, length_of
+from vp_engine.agent.language.generator import Example, seeded
+from vp_engine.agent.model import TOKENIZER_FILE, WEIGHTS_FILE, AgentConfig
 from vp_engine.agent.planner import Agent
 from vp_engine.agent.program import linearise
-from vp_engine.agent.tokenizer import load_tokenizer
+from vp_engine.agent.quantized import load_quantized
+from vp_engine.agent.tokenizer import SPECIAL, load_tokenizer
+from vp_engine.environment.values import FEATURES
 from vp_engine.errors import ConfigError
 from vp_engine.training.agent import RECIPES, learning_rate, train_agent
 from vp_engine.training.agent_batches import IGNORED, Encoder, training_batches
@@ -43,26 +49,69 @@ def test_a_resumed_run_ends_where_a_whole_one_does(trained: tuple[Path, list[str
 
 
 def test_batches_can_be_taken_up_anywhere(trained: tuple[Path, list[str]]) -> None:
-    encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE))
+    encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE), {})
     batches = training_batches(encoder, seed=3, first_step=0, tokens_per_batch=256)
     skipped = [next(batches) for _ in range(35)][-1]
     direct = next(training_batches(encoder, seed=3, first_step=34, tokens_per_batch=256))
-    assert torch.equal(skipped.ids_BT, direct.ids_BT)
+    assert torch.equal(skipped.targets_BT, direct.targets_BT)
+    assert torch.equal(skipped.dialogues.words_NL, direct.dialogues.words_NL)
 
 
 def test_only_programs_are_learnt_and_mod_positions_know_their_structure(trained: tuple[Path, list[str]]) -> None:
-    encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE))
+    encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE), {})
     step = tuple(linearise('report(volume(segment(scan(current), "left_thalamus")))\n'))
     answer = tuple(linearise('answer("left", "thalamus")\n'))
-    encoded = encoder.encode(Example("left thalamus volume", ("T1w",), 1, "session", (step, answer), ("less",)))
-    assert len(encoded.ids) == len(encoded.targets)
+    example = Example("left thalamus volume", ("T1w",), 1, "session", (step, answer), ("less",))
+    encoded = encoder.encode(example, seeded(0))
+    assert length_of(encoded.parts) == len(encoded.targets)
     learnt = [target for target in encoded.targets if target != IGNORED]
     assert learnt == [encoder.ids[terminal] for terminal in (*step, *answer)]
-    for position, target in enumerate(encoded.targets):
-        assert target in (IGNORED, encoded.ids[position])
+    written = [ids for part in encoded.parts for ids in (part.terminals if isinstance(part, Written) else ())]
+    assert [target for target in written if target in learnt] == learnt
     ((place, structure),) = encoded.mods
-    assert encoded.ids[place] == encoder.ids["mod"]
+    assert encoded.targets[place] == encoder.ids["mod"]
     assert structure == "left_thalamus"
+
+
+def test_a_question_about_the_contrast_shows_an_image_of_it(trained: tuple[Path, list[str]]) -> None:
+    seen = {"T1w": np.arange(2 * FEATURES, dtype=np.float32).reshape(2, FEATURES)}
+    encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE), seen)
+    step = tuple(linearise('img = scan(current)\nread(features(img, segment(img, "brain")))\n'))
+    answer = tuple(linearise('answer("T1w", "brain")\n'))
+    known = Example("which contrast?", ("T1w",), 1, "session", (step, answer), ("features",), shown="T1w")
+    for example, rows in ((known, seen["T1w"]), (replace(known, shown="FLAIR"), np.zeros((1, FEATURES)))):
+        (shown,) = [part for part in encoder.encode(example, seeded(1)).parts if isinstance(part, Shown)]
+        assert any(np.array_equal(shown.features, row) for row in rows)
+
+
+def test_a_pretrained_reader_is_taken_over_word_by_word(tmp_path: Path) -> None:
+    folder, out = tmp_path / "bert", tmp_path / "out"
+    recipe = RECIPES["smoke"]
+    torch.manual_seed(4)
+    words = ["[PAD]", "[unused0]", *SPECIAL[1:], *"abcdefghijklmnopqrstuvwxyz", "volume", "hippocampus", "Ä"]
+    sizes = AgentConfig(
+        len(words),
+        reader_hidden=recipe.reader_hidden,
+        reader_layers=2,
+        reader_heads=recipe.reader_heads,
+        reader_feedforward=recipe.reader_feedforward,
+    )
+    bert = BertModel(sizes.reader(), add_pooling_layer=False)
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    save_file(bert.state_dict(), folder / "model.safetensors")
+    train_agent(out, recipe="smoke", steps=1, reader=folder, report=lambda _: None)
+    tokenizer, weights = load_tokenizer(out / TOKENIZER_FILE), load_quantized(out / WEIGHTS_FILE)
+    assert tokenizer.encode("volume").tokens == ["[CLS]", "volume", "[SEP]"]
+    assert "Ä" not in tokenizer.get_vocab()
+    kept = weights["reader.embeddings.word_embeddings.weight"][tokenizer.token_to_id("hippocampus")]
+    original = bert.embeddings.word_embeddings.weight[words.index("hippocampus")].detach()
+    torch.testing.assert_close(kept, original, atol=float(original.abs().max()) / 254, rtol=0)
+
+
+def test_a_folder_without_a_reader_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"vocab\.txt"):
+        train_agent(tmp_path / "out", recipe="smoke", reader=tmp_path)
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:

@@ -113,14 +113,14 @@ class LanguageModel(nn.Module):
         self.phi = nn.Sequential(nn.Linear(config.hidden, config.phi_dim), nn.SiLU())
 
     def inputs(self, dialogues: Dialogues) -> Tensor:
-        """Vectors (B, T, H) of all positions: embeddings of terminals, what the reader makes of texts, image features."""
+        """Vectors (B, T, H) of all positions: of terminals, of texts as the reader takes them, of image features."""
         table_VH = self.llama.get_input_embeddings().weight
         sources = [table_VH, self._read(dialogues.words_NL).flatten(0, 1), self.look(dialogues.features_FC)]
         vectors: Tensor = torch.cat(sources)[dialogues.sources_BT]
         return vectors
 
     def _read(self, words_NL: Tensor) -> Tensor:
-        """What the reader makes of texts, (N, L, H); texts of about one length at a time, to spend little on padding."""
+        """Texts as the reader takes them, (N, L, H); those of one length at a time, to spend little on padding."""
         lengths_N = (words_NL != 0).sum(1)
         read_NLH = words_NL.new_zeros((*words_NL.shape, self.config.hidden), dtype=self.bridge.weight.dtype)
         for some in lengths_N.argsort(stable=True).tensor_split(min(_GROUPS, len(words_NL))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -143,7 +143,7 @@ class Agent:
         parts, variables = read
         written = self._decode(parts, Walker(variables, answering=bool(steps)))
         trusted = written.confidence >= self._model.config.min_confidence
-        return written if trusted else replace(_refusal("ambiguous"), confidence=written.confidence)
+        return written if trusted else _refusal("ambiguous", written.confidence)
 
     def _read(
         self, context: Context, steps: Sequence[tuple[str, Observation]]
@@ -188,7 +188,7 @@ class Agent:
         unread_1TH = self._model.inputs(self._collated(parts))
         while not walker.finished:
             if len(written) >= left:
-                return _refusal("ambiguous")
+                return _refusal("ambiguous", confidence)
             logits_V, hidden_H, cache = self._model.step(unread_1TH, cache)
             if written and written[-1] == MOD:
                 embeddings[len(embeddings)] = self._model.phi(hidden_H).numpy()
@@ -207,7 +207,7 @@ class Agent:
             unread_1TH = self._model.embedded([self._ids[terminal] for terminal in fresh])
         code = render(written)
         if len(code) > MAX_CODE or relates_to_itself(code):
-            return _refusal("ambiguous")
+            return _refusal("ambiguous", confidence)
         return Instruction(code, embeddings, confidence)
 
 
@@ -223,5 +223,5 @@ def _shown(seen: Observation) -> list[bytes]:
     return [value.values.astype(np.float32).tobytes() for value in seen.values if isinstance(value, Features)]
 
 
-def _refusal(reason: str) -> Instruction:
-    return Instruction(f'refuse("{reason}")\n', {})
+def _refusal(reason: str, confidence: float = 1.0) -> Instruction:
+    return Instruction(f'refuse("{reason}")\n', {}, confidence)

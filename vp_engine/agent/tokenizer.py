@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import string
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from vp_engine.errors import WeightsError
 
@@ -16,7 +18,9 @@ MAX_PROMPT_TOKENS = 192
 SPECIAL: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 """First entries of every vocabulary, in this order."""
 
-_TRAINED_VOCABULARY = 4096
+_, _UNKNOWN, _START, _END = SPECIAL
+
+_FREQUENT = 4096
 
 
 def build_tokenizer(pieces: Sequence[str]) -> Tokenizer:
@@ -32,25 +36,29 @@ def build_tokenizer(pieces: Sequence[str]) -> Tokenizer:
     Devlin et al. 2019, *BERT*; Wu et al. 2016 for word pieces.
     """
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=64))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=_UNKNOWN, max_input_chars_per_word=64))
     _dress(tokenizer)
-    start, end = (vocabulary[mark] for mark in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", start), ("[SEP]", end)]
+        single=f"{_START} $A {_END}", special_tokens=[(mark, vocabulary[mark]) for mark in (_START, _END)]
     )
     return tokenizer
 
 
-def train_pieces(prompts: Iterable[str]) -> list[str]:
-    """Learn word pieces from prompts, for a model without a pre-trained reader."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+def frequent_pieces(prompts: Iterable[str]) -> list[str]:
+    """Word pieces for a model without a pre-trained reader: all characters, and the words that occur most often.
+
+    The library's own trainer gives other pieces at every run.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token=_UNKNOWN))
     _dress(tokenizer)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=_TRAINED_VOCABULARY, special_tokens=list(SPECIAL), show_progress=False
+    counts = Counter(
+        word
+        for prompt in prompts
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(prompt))
     )
-    tokenizer.train_from_iterator(prompts, trainer)
-    numbers = tokenizer.get_vocab()
-    return sorted(numbers, key=numbers.__getitem__)
+    letters = sorted({letter for word in counts for letter in word} | set(string.ascii_lowercase + string.digits))
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    return [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words[:_FREQUENT]]
 
 
 def _dress(tokenizer: Tokenizer) -> None:

@@ -22,7 +22,7 @@ from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.model import TOKENIZER_FILE, AgentConfig, LanguageModel, save_model
 from vp_engine.agent.phi import structure_phi
 from vp_engine.agent.terminals import TERMINALS
-from vp_engine.agent.tokenizer import build_tokenizer, load_tokenizer, train_pieces
+from vp_engine.agent.tokenizer import build_tokenizer, frequent_pieces, load_tokenizer
 from vp_engine.errors import ConfigError
 from vp_engine.training.agent_batches import IGNORED, Appearances, Batch, Encoder, training_batches
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
@@ -62,6 +62,8 @@ class AgentRecipe:
         Steps between lines of the log, validation and checkpoints.
     threads : int
         Of torch.
+    seed : int
+        Of initial weights and of all examples; the same seed and thread count give the same weights.
     """
 
     steps: int = 2400
@@ -85,6 +87,7 @@ class AgentRecipe:
     tokenizer_prompts: int = 20_000
     report_every: int = 100
     threads: int = 2
+    seed: int = 1
 
 
 RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
@@ -133,7 +136,6 @@ def train_agent(
     out: Path,
     *,
     recipe: str = "default",
-    seed: int = 1,
     steps: int | None = None,
     reader: Path | None = None,
     appearances: Appearances = MappingProxyType({}),
@@ -147,8 +149,6 @@ def train_agent(
         Folder for the weights (`config.json`, `tokenizer.json`, `model.safetensors`) and the checkpoint.
     recipe : str
         One of `RECIPES`.
-    seed : int
-        Of initial weights and of all examples; the same seed and thread count give the same weights.
     steps : int, optional
         Shorter or longer than the recipe says.
     reader : Path, optional
@@ -173,8 +173,8 @@ def train_agent(
     chosen = replace(RECIPES[recipe], steps=steps) if steps is not None else RECIPES[recipe]
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(chosen.threads)
-    torch.manual_seed(seed)
-    model, tokenizer = _start(out, chosen, seed, reader)
+    torch.manual_seed(chosen.seed)
+    model, tokenizer = _start(out, chosen, reader)
     optimizer = _optimizer(model, chosen, pretrained=reader is not None)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
@@ -183,8 +183,8 @@ def train_agent(
         load_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer.optimizers)
         done = int(average.n_averaged)
     encoder = Encoder(tokenizer, appearances)
-    held_out = [batch for split in ("val", "test") for batch in _held_out(encoder, split, seed)]
-    batches = training_batches(encoder, seed=seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
+    held_out = [batch for split in ("val", "test") for batch in _held_out(encoder, split, chosen.seed)]
+    batches = training_batches(encoder, seed=chosen.seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
     started, seen = time.monotonic(), 0
     recent: list[tuple[float, float, float]] = []
     model.train()
@@ -207,14 +207,14 @@ def train_agent(
     return out
 
 
-def _start(out: Path, recipe: AgentRecipe, seed: int, reader: Path | None) -> tuple[LanguageModel, Tokenizer]:
+def _start(out: Path, recipe: AgentRecipe, reader: Path | None) -> tuple[LanguageModel, Tokenizer]:
     """Model and tokenizer before the first step; of a run that is resumed, with weights still to be read."""
     pretrained = None
     if not (out / CHECKPOINT_FILE).exists():
-        rng = seeded(seed, "tokenizer")
+        rng = seeded(recipe.seed, "tokenizer")
         prompts = [draw_example("train", rng).prompt for _ in range(recipe.tokenizer_prompts)]
         pretrained = None if reader is None else pretrained_reader(reader, prompts=prompts, pieces=recipe.pieces)
-        tokenizer = build_tokenizer(train_pieces(prompts) if pretrained is None else pretrained.pieces)
+        tokenizer = build_tokenizer(frequent_pieces(prompts) if pretrained is None else pretrained.pieces)
         (out / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
     tokenizer = load_tokenizer(out / TOKENIZER_FILE)
     sizes = {name: getattr(recipe, name) for name in AgentConfig.__dataclass_fields__ if hasattr(recipe, name)}
@@ -229,14 +229,12 @@ def _start(out: Path, recipe: AgentRecipe, seed: int, reader: Path | None) -> tu
 
 def _optimizer(model: LanguageModel, recipe: AgentRecipe, *, pretrained: bool) -> MuonAdamW:
     hidden = [weight for weight in model.llama.model.layers.parameters() if weight.ndim == 2]
-    read = list(model.reader.parameters())
     if not pretrained:
         hidden += [weight for weight in model.reader.encoder.parameters() if weight.ndim == 2]
     return MuonAdamW(
         model,
         hidden,
-        slow=read if pretrained else (),
-        slow_factor=recipe.reader_factor,
+        factors=dict.fromkeys(model.reader.parameters(), recipe.reader_factor) if pretrained else {},
         learning_rate=recipe.learning_rate,
         matrix_factor=recipe.matrix_factor,
         weight_decay=recipe.weight_decay,

@@ -40,7 +40,6 @@ def make_appearances(
     *,
     per_contrast: int = 32,
     held_out: bool = False,
-    seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Synthesise scans of every known contrast and keep what the network sees of their brains.
@@ -57,8 +56,6 @@ def make_appearances(
         Scans of each contrast (N).
     held_out : bool
         From the label maps that training never uses, for tests.
-    seed : int
-        Of all scans.
     report : callable
         Takes the lines of the log.
     """
@@ -67,7 +64,7 @@ def make_appearances(
     kept: dict[str, list[np.ndarray]] = {contrast: [] for contrast in CONTRASTS}
     for number in range(per_contrast):
         for place, contrast in enumerate(CONTRASTS):
-            rng = np.random.default_rng([seed, number, place])
+            rng = np.random.default_rng([number, place])
             kept[contrast].append(_appearance(network, maps[int(rng.integers(len(maps)))], contrast, rng))
         report(f"{number + 1} of {per_contrast} scans of each contrast")
     out.parent.mkdir(parents=True, exist_ok=True)

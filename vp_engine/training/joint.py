@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,7 +24,8 @@ from vp_engine.synthesis.label_maps import load_label_maps
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import random_head
 from vp_engine.training.agent import batch_losses
-from vp_engine.training.agent_batches import Appearances, Encoder, training_batches
+from vp_engine.training.agent_batches import Encoder, training_batches
+from vp_engine.training.appearances import appearances_in
 from vp_engine.training.vision import HELD_OUT_MAPS, features_and_truth
 from vp_engine.vision.checkpoint import from_pretrained, save_pretrained
 from vp_engine.vision.network import VisionNetwork, voxel_rows
@@ -52,6 +53,8 @@ class JointRecipe:
         Most segment calls of a batch whose masks are compared.
     ranges : SynthesisRanges
         Where the heads are drawn from.
+    seed : int
+        Of heads and prompts.
     """
 
     steps: int
@@ -62,7 +65,8 @@ class JointRecipe:
     tokens_per_batch: int = 3072
     voxels: int = 40_000
     calls: int = 48
-    ranges: SynthesisRanges = SynthesisRanges(spacing_mm=(2.3, 3.6), streams=(1.0,))
+    ranges: SynthesisRanges = field(default_factory=lambda: SynthesisRanges(spacing_mm=(2.3, 3.6), streams=(1.0,)))
+    seed: int = 0
 
 
 RECIPES: Mapping[str, JointRecipe] = MappingProxyType(
@@ -77,14 +81,11 @@ RECIPES: Mapping[str, JointRecipe] = MappingProxyType(
 
 def train_joint(
     maps_path: Path,
-    agent: Path,
-    vision: Path,
+    start: Path,
     out: Path,
     *,
     recipe: str = "cpu",
     device: str = "cpu",
-    appearances: Appearances = MappingProxyType({}),
-    seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Tune language model and vision network together, from weights that were trained apart.
@@ -93,18 +94,14 @@ def train_joint(
     ----------
     maps_path : Path
         Archive of label maps that images are synthesised from.
-    agent, vision : Path
-        Folders of the weights to start from.
+    start : Path
+        Folder with the weights to start from, in its folders `agent` and `vision`.
     out : Path
-        Gets the folders `agent` and, when it was trained too, `vision`.
+        Gets the folders `agent` and, when it was trained too, `vision`; and the looks of contrasts.
     recipe : str
         One of `RECIPES`.
     device : str
         ``cpu`` or ``cuda``.
-    appearances : mapping of str to array
-        Image features by contrast.
-    seed : int
-        Of heads and prompts.
     report : callable
         Takes the lines of the log.
 
@@ -120,7 +117,7 @@ def train_joint(
     if recipe not in RECIPES:
         raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
     chosen = RECIPES[recipe]
-    model, network = load_model(agent).to(device), from_pretrained(vision, device=device)
+    model, network = load_model(start / "agent").to(device), from_pretrained(start / "vision", device=device)
     for part in (model.reader.encoder, model.bridge, model.look, model.llama, model.phi):
         part.requires_grad_(requires_grad=True)
     tuned = [p for p in model.parameters() if p.requires_grad]
@@ -130,15 +127,14 @@ def train_joint(
         tuned = [*tuned, *seeing]
         groups.append({"params": seeing, "lr": chosen.vision_learning_rate})
     optimizer = torch.optim.Adam(groups)
-    tokenizer = load_tokenizer(agent / TOKENIZER_FILE)
-    batches = training_batches(
-        Encoder(tokenizer, appearances), seed=seed, first_step=0, tokens_per_batch=chosen.tokens_per_batch
-    )
+    tokenizer = load_tokenizer(start / "agent" / TOKENIZER_FILE)
+    encoder = Encoder(tokenizer, appearances_in(out, maps_path, start / "vision"))
+    batches = training_batches(encoder, seed=chosen.seed, first_step=0, tokens_per_batch=chosen.tokens_per_batch)
     maps = [one for one in load_label_maps(maps_path) if one.name not in HELD_OUT_MAPS]
     started = time.monotonic()
     model.train()
     for step in range(chosen.steps):
-        head = random_head(np.random.default_rng([seed, step]), maps, chosen.ranges, device=device)
+        head = random_head(np.random.default_rng([chosen.seed, step]), maps, chosen.ranges, device=device)
         with torch.set_grad_enabled(bool(chosen.vision_learning_rate)):
             features, truth = features_and_truth(network, head, device)[-1]
         every = max(1, len(truth) // chosen.voxels)

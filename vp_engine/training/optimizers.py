@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,8 @@ class MuonAdamW:
         Of both; Muon's steps are scaled to the size of AdamW's.
     matrix_factor : float
         Learning rate of the matrices in units of the others'.
-    slow : sequence of torch.nn.Parameter
-        Weights that know something already and are only tuned; none of `hidden`.
-    slow_factor : float
-        Their learning rate in units of the others'.
+    factors : mapping of torch.nn.Parameter to float
+        Learning rate in units of the others' of weights that know something already; none of `hidden`.
     weight_decay : float
         Of both.
 
@@ -46,18 +45,19 @@ class MuonAdamW:
         learning_rate: float,
         matrix_factor: float,
         weight_decay: float,
-        slow: Sequence[nn.Parameter] = (),
-        slow_factor: float = 1.0,
+        factors: Mapping[nn.Parameter, float] = MappingProxyType({}),
     ) -> None:
         self._hidden = list(hidden)
         self._matrices = [nn.Parameter(_matrix(weight.detach())) for weight in self._hidden]
-        ours = {id(weight) for weight in (*self._hidden, *slow)}
-        others = [p for p in network.parameters() if id(p) not in ours]
-        groups = [{"params": others}, {"params": list(slow)}] if slow else [{"params": others}]
-        self._rates = ((learning_rate * matrix_factor,), (learning_rate, learning_rate * slow_factor))
+        ours = {id(weight) for weight in self._hidden}
+        others: dict[float, list[nn.Parameter]] = {1.0: []}
+        for parameter in network.parameters():
+            if id(parameter) not in ours:
+                others.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+        self._rates = ((learning_rate * matrix_factor,), tuple(learning_rate * factor for factor in others))
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
             Muon(self._matrices, weight_decay=weight_decay),
-            torch.optim.AdamW(groups, weight_decay=weight_decay),
+            torch.optim.AdamW([{"params": some} for some in others.values()], weight_decay=weight_decay),
         )
         """For checkpoints."""
         self.schedule(1.0)
@@ -65,7 +65,7 @@ class MuonAdamW:
     def schedule(self, share: float) -> None:
         """Set the learning rates to a share of their highest."""
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=False):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = share * rate
 
     def step(self) -> None:
