@@ -17,12 +17,14 @@ class Trainable(enum.StrEnum):
 
     AGENT = "agent"
     VISION = "vision"
+    JOINT = "joint"
     QUALITY = "quality"
 
 
 def train(
     what: Annotated[
-        Trainable, typer.Argument(help="The language model, the vision network, or the qc_score of its masks.")
+        Trainable,
+        typer.Argument(help="The language model, the vision network, both together, or the qc_score of the masks."),
     ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe: one recipe is one full run.")],
     out: Annotated[
@@ -31,24 +33,46 @@ def train(
             "--out", "-o", help="Folder for the weights; a run in it is resumed. quality: the folder that has them."
         ),
     ],
+    *,
     maps: Annotated[
         Path | None,
-        typer.Option(help="vision, quality: archive of label maps that images are synthesised from (.npz)."),
+        typer.Option(
+            help="Archive of label maps that images are synthesised from (.npz). agent: without it the looks of "
+            "contrasts are not learnt."
+        ),
     ] = None,
     lesions: Annotated[
         Path | None,
         typer.Option(help="vision, quality: archive of lesion masks in MNI space, pasted into some images (.npz)."),
     ] = None,
-    device: Annotated[str, typer.Option(help="vision, quality: cpu or cuda.")] = "cpu",
+    reader: Annotated[
+        Path | None, typer.Option(help="agent: folder of a pre-trained BERT encoder to start from; none: from scratch.")
+    ] = None,
+    model: ModelOption = "default",
+    device: Annotated[str, typer.Option(help="vision, joint, quality: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train a model from scratch, or fit the qc_score to a vision network."""
+    """Train the models, or fit the qc_score to a vision network.
+
+    The agent learns what contrasts look like to the vision network of --model; joint trains on from its weights.
+    """
+    from vp_engine.cohort.weights import model_folder
+
+    if maps is not None and not maps.is_file():
+        raise ConfigError(f"--maps: expected an archive of label maps (.npz), got {maps}")
     if what is Trainable.AGENT:
         from vp_engine.training.agent import train_agent
+        from vp_engine.training.appearances import appearances_in
 
-        print(train_agent(out, recipe=recipe))
+        seen = appearances_in(out, maps, model_folder(model) / "vision") if maps else {}
+        print(train_agent(out, recipe=recipe, reader=reader, appearances=seen))
         return
-    if maps is None or not maps.is_file():
-        raise ConfigError(f"--maps: expected an archive of label maps (.npz), got {maps or 'nothing'}")
+    if maps is None:
+        raise ConfigError("--maps: expected an archive of label maps (.npz), got nothing")
+    if what is Trainable.JOINT:
+        from vp_engine.training.joint import train_joint
+
+        print(train_joint(maps, model_folder(model), out, recipe=recipe, device=device))
+        return
     from vp_engine.training import quality, vision
 
     recipes = vision.RECIPES if what is Trainable.VISION else quality.RECIPES
@@ -81,9 +105,15 @@ def evaluate(
     if suite is Suite.AGENT:
         from vp_engine.cohort.engine import load_planner
         from vp_engine.evaluation.agent import evaluate_agent
+        from vp_engine.evaluation.feedback import evaluate_feedback
 
-        for scores in evaluate_agent(load_planner(model, planner), prompts=prompts, held_out=held_out):
+        writer = load_planner(model, planner)
+        for scores in evaluate_agent(writer, prompts=prompts, held_out=held_out):
             print(scores)
+        if held_out:
+            print("feedback:")
+            for row in evaluate_feedback(writer, number=held_out):
+                print(f"  {row}")
         return
     if scan is None or reference is None:
         raise ConfigError("expected --scan and --reference for the suite anatomy")
