@@ -23,7 +23,7 @@ from vp_engine.agent.planner import Context, History
 from vp_engine.agent.planner_files import planner_files
 from vp_engine.agent.spelling import FENCE, Draft, Vocabulary
 from vp_engine.cohort.config import load_config
-from vp_engine.cohort.engine import load_engine
+from vp_engine.cohort.engine import load_engine, load_planner
 from vp_engine.cohort.weights import lock_weights, planner_id, planner_stamp
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
@@ -393,8 +393,9 @@ def test_the_model_id_says_who_wrote_the_programs(folder: Path, tmp_path: Path) 
     (moved / "chat_template.jinja").write_text(TEMPLATE)
     assert load_engine(str(model), str(moved)).model_id != with_planner
     assert planner_stamp(str(moved)) != stamp
-    with pytest.raises(WeightsError, match="Expected a folder"):
-        load_engine(str(model), str(folder))
+    for load in (load_engine, load_planner):
+        with pytest.raises(WeightsError, match="Expected a folder"):
+            load(str(model), str(folder))
 
 
 CONFIG = """\
