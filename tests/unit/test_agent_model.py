@@ -161,6 +161,21 @@ def test_numbers_that_are_not_finite_are_refused(broken: Path) -> None:
         Agent.from_pretrained(broken)
 
 
+@pytest.mark.parametrize("damage", ["missing", "orphan", "one for all rows"])
+def test_a_scale_that_fits_no_matrix_is_refused(broken: Path, damage: str) -> None:
+    weights = load_file(broken / WEIGHTS_FILE)
+    if damage == "missing":
+        weights.pop("bridge.weight.scale")
+    elif damage == "orphan":
+        weights["bridge.bias.scale"] = torch.ones(1)
+    else:
+        weights["bridge.weight.scale"] = weights["bridge.weight.scale"][:1]
+    save_file(weights, broken / WEIGHTS_FILE)
+    with pytest.raises(WeightsError, match=r"bridge\.(weight|bias)") as caught:
+        Agent.from_pretrained(broken)
+    assert caught.value.code == "scales"
+
+
 def test_truncated_weights_are_refused(broken: Path) -> None:
     data = (broken / WEIGHTS_FILE).read_bytes()
     (broken / WEIGHTS_FILE).write_bytes(data[: len(data) // 2])

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vp_engine.errors import WeightsError
+
 _SCALE = ".scale"
 _LEVELS = 127
 
@@ -34,10 +36,22 @@ def load_quantized(path: Path) -> dict[str, Tensor]:
     ------
     SafetensorError, OSError
         If the file cannot be read.
+    WeightsError
+        If a matrix in 8 bits has no scale for each of its rows, or a scale has no such matrix.
     """
     stored = load_file(path)
+    matrices = {name: tensor.shape[0] for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    scales = {name.removesuffix(_SCALE): tensor for name, tensor in stored.items() if name.endswith(_SCALE)}
+    odd = sorted(matrices.keys() ^ scales.keys())
+    odd += sorted(name for name, rows in matrices.items() if name in scales and scales[name].shape != (rows, 1))
+    if odd:
+        raise WeightsError(
+            f"{path.name}: expected a scale for each row of a matrix in 8 bits, got others for {', '.join(odd[:3])}; "
+            "restore the file",
+            code="scales",
+        )
     return {
-        name: tensor.float() * stored.get(name + _SCALE, torch.ones(1))
+        name: tensor.float() * scales[name] if name in scales else tensor.float()
         for name, tensor in stored.items()
         if not name.endswith(_SCALE)
     }
