@@ -15,6 +15,7 @@ from vp_engine.agent.dialogue import Spoken, Written, collate
 from vp_engine.agent.language.generator import draw_example, seeded
 from vp_engine.agent.model import (
     CONFIG_FILE,
+    MAX_WORDS,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     AgentConfig,
@@ -99,6 +100,24 @@ def test_the_same_words_about_another_image_are_read_anew(folder: Path) -> None:
     histories = [[(first, Observation("ok", (one,)))] for one in seen]
     written = [agent.next_instruction(context, history) for history in histories]
     assert written[0].confidence != written[1].confidence
+
+
+def test_features_of_another_vision_network_are_refused(folder: Path) -> None:
+    first = Instruction('img = scan(current)\nread(features(img, segment(img, "brain")))\n')
+    seen = Observation("ok", (Features(np.zeros(FEATURES - 24, np.float32), "T1w", "brain"),))
+    with pytest.raises(WeightsError, match=f"reads {FEATURES} .* gives {FEATURES - 24}") as caught:
+        Agent.from_pretrained(folder).next_instruction(Context("which contrast is this?"), [(first, seen)])
+    assert caught.value.code == "features"
+
+
+def test_an_observation_longer_than_the_reader_is_cut(broken: Path, model: LanguageModel) -> None:
+    letters = [*_pieces()[:100], *(f"x{number}" for number in range(len(_pieces()) - 100))]
+    (broken / TOKENIZER_FILE).write_text(build_tokenizer(letters).to_str(), encoding="utf-8")
+    first = Instruction('img = scan(current)\nread(quality(segment(img, "brain")))\n')
+    seen = Observation("ok", (Text("a-" * 140),))
+    assert len(build_tokenizer(letters).encode(seen.text()).ids) > MAX_WORDS
+    assert Agent.from_pretrained(broken).next_instruction(Context("is it good?"), [(first, seen)]).code
+    assert model.config.words == len(letters)
 
 
 def test_phi_of_a_program_read_depends_on_what_is_before_it_alone(folder: Path) -> None:

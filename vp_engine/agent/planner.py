@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from vp_engine.agent.decoding import Walker
 from vp_engine.agent.dialogue import Dialogues, Part, Shown, Spoken, Written, collate, context_terminals, length_of
-from vp_engine.agent.model import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, LanguageModel, load_model
+from vp_engine.agent.model import CONFIG_FILE, MAX_WORDS, TOKENIZER_FILE, WEIGHTS_FILE, LanguageModel, load_model
 from vp_engine.agent.program import linearise, relates_to_itself, render
 from vp_engine.agent.terminals import MOD
 from vp_engine.agent.tokenizer import MAX_PROMPT_TOKENS, load_tokenizer
@@ -61,6 +61,11 @@ class Planner(Protocol):
             Prompt, images and sessions.
         history : sequence of (Instruction, Observation)
             What has been run for this prompt, and what came of it.
+
+        Raises
+        ------
+        WeightsError
+            If what was read does not fit the planner.
         """
         ...
 
@@ -165,8 +170,18 @@ class Agent:
             variables = walker.variables
             parts.append(self._terminals(["program", *terminals, "observation"]))
             shown = [Shown(np.frombuffer(values, np.float32)) for values in _shown(seen)]
-            parts += shown or [self._spoken(_heard(seen))]
+            self._require_length(shown)
+            parts += shown or [Spoken(self._spoken(_heard(seen)).words[:MAX_WORDS])]
         return [*parts, self._terminals(["program"])], variables
+
+    def _require_length(self, shown: Sequence[Shown]) -> None:
+        wanted = self._model.config.features
+        if odd := [len(one.features) for one in shown if len(one.features) != wanted]:
+            raise WeightsError(
+                f"The agent reads {wanted} image features and the vision network gives {odd[0]}; "
+                "take weights that were trained together.",
+                code="features",
+            )
 
     def _spoken(self, text: str) -> Spoken:
         return Spoken(tuple(self._tokenizer.encode(text).ids))

@@ -70,7 +70,7 @@ class Mask:
     image : Image
         The scan it was delineated on; gives grid, affine and session.
     structure : str
-        Canonical name; of a region the name `region_names` makes, such as ``left_hippocampus_anterior_part``.
+        Canonical name; of a region the name that its op gives it, such as ``left_hippocampus_anterior_part``.
     data : (X, Y, Z) bool array
         True inside.
     qc_score : float or None
