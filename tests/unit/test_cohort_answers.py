@@ -311,6 +311,13 @@ def test_cutouts() -> None:
     assert said(cutout) == "Cut out and saved: T1w image of the left hippocampus."
 
 
+def test_flags_of_cutouts_are_said_as_they_have_no_row() -> None:
+    image = replace(IMAGE, flags=("flag_several_scans",))
+    text = said(Cutout(image, "csf", IMAGE.data, IMAGE.affine, flags=("mask_resampled",)))
+    assert "(mask_resampled)." in text
+    assert "(flag_several_scans)." in text
+
+
 def test_nothing() -> None:
     assert said() == "Nothing was measured and nothing outlined."
 
@@ -391,6 +398,9 @@ def test_all_measures_of_masks_have_words() -> None:
         ("left_caudate_dilated_2mm", "left caudate grown by 2 mm"),
         ("brain_eroded_1mm_without_ventricles", "brain shrunk by 1 mm without the ventricles"),
         ("caudate_or_putamen", "caudate together with the putamen"),
+        ("white_matter_lesion_part", "white matter lesions (left and right part)"),
+        ("white_matter_lesion_left_part", "white matter lesions (left part)"),
+        ("thalamus_medial_part", "thalamus (medial part)"),
     ],
 )
 def test_names_in_words(name: str, words: str) -> None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from vp_engine.environment.vocabulary import DIRECTIONS
+
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
         "volume": "volume",
@@ -41,7 +43,8 @@ _WORDS = (
     (r"_without_", " without the "),
     (r"_and_", " inside the "),
     (r"_or_", " together with the "),
-    (r"_([a-z]+)_part(?![a-z])", r" (\1 part)"),
+    (rf"_({'|'.join((*DIRECTIONS, 'lateral', 'medial'))})_part(?![a-z])", r" (\1 part)"),
+    (r"_part(?![a-z])", " (left and right part)"),
     (r"_largest(?![a-z])", " (largest piece)"),
     # of structures
     (r"(?<![a-z])lesion(?![a-z])", "lesions"),

@@ -63,13 +63,14 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
         several_images=len({row.image for row in (*numbers, *found)}) > 1,
     )
     masks = [result for result in results if isinstance(result, Mask)]
+    cutouts = [result for result in results if isinstance(result, Cutout)]
     said = [
         *_words(words),
         *(_comparisons(turns, made) if words else ()),
         *_at_most(MOST_SENTENCES, number_sentences([*numbers, *found], telling)),
         *_masks([mask for mask in masks if mask.structure not in {row.target for row in numbers}]),
-        *_cutouts([result for result in results if isinstance(result, Cutout)]),
-        *_notes({*flags, *(flag for row in numbers for flag in row.flags), *_mask_flags(masks)}),
+        *_cutouts(cutouts),
+        *_notes({*flags, *(flag for row in numbers for flag in row.flags), *_file_flags([*masks, *cutouts])}),
     ]
     return " ".join(said) or "Nothing was measured and nothing outlined."
 
@@ -174,9 +175,9 @@ def _notes(flags: Iterable[str]) -> Iterator[str]:
         yield f"Note: {meaning.removesuffix('.')} ({', '.join(named)})."
 
 
-def _mask_flags(masks: Sequence[Mask]) -> Iterator[str]:
-    for mask in masks:
-        yield from (*mask.flags, *mask.image.flags)
+def _file_flags(files: Sequence[Mask | Cutout]) -> Iterator[str]:
+    for file in files:
+        yield from (*file.flags, *file.image.flags)
 
 
 def _capital(text: str) -> str:
