@@ -81,6 +81,25 @@ def test_ellipsoid() -> None:
     assert 9.0 < shape.mean_thickness_mm(mask, moved) < 12.0  # between the mean of a flat body and the inscribed ball
 
 
+@pytest.mark.parametrize("affine", GRIDS.values(), ids=GRIDS.keys())
+def test_torus_on_every_grid(affine: np.ndarray) -> None:
+    ring_mm, tube_mm = 20.0, 7.0
+
+    def torus(xyz: np.ndarray) -> np.ndarray:
+        around = np.linalg.norm(xyz[..., :2], axis=-1) - ring_mm
+        inside: np.ndarray = np.hypot(around, xyz[..., 2]) <= tube_mm
+        return inside
+
+    mask, moved = drawn(torus, affine, ring_mm + tube_mm)
+    few = 0.06 if affine[2, 2] == 3.0 else 0.03  # five slices of 3 mm hit a tube of 14 mm
+    assert voxels.volume_mm3(mask, moved) == pytest.approx(2 * np.pi**2 * ring_mm * tube_mm**2, rel=few)
+    assert shape.surface_area_mm2(mask, moved) == pytest.approx(4 * np.pi**2 * ring_mm * tube_mm, rel=few + 0.01)
+    assert shape.max_diameter_mm(mask, moved) == pytest.approx(2 * (ring_mm + tube_mm), abs=1.2)
+    assert shape.mean_thickness_mm(mask, moved) == pytest.approx(2 * tube_mm, rel=0.2)
+    assert voxels.centroid_ras_mm(mask, moved) == pytest.approx([0, 0, 0], abs=1e-6)  # in the hole
+    assert shape.count_components(mask) == 1
+
+
 def test_box_with_anisotropic_voxels_has_its_exact_numbers() -> None:
     mask = np.zeros((30, 30, 12), bool)
     mask[3:23, 4:24, 2:8] = True
