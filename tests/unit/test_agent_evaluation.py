@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,13 @@ def test_extra_rows_are_wrong() -> None:
 def test_held_out_cases_come_with_what_is_right() -> None:
     cases = held_out_cases(12, seed=1, split="test")
     assert all(bool(case.outputs) != bool(case.reasons) for case in cases)
+
+
+def test_a_prompt_may_have_a_separator_of_lines(tmp_path: Path) -> None:
+    row = {"prompt": "the brain\u2028please", "images": ["T1w"], "sessions": 1, "scope": "session"}
+    path = tmp_path / "cases.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [case.context.prompt for case in read_cases(path)] == [row["prompt"]]
 
 
 def test_a_broken_line_of_cases_is_named(tmp_path: Path) -> None:

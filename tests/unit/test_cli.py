@@ -128,6 +128,8 @@ def test_json_log_lines_cannot_be_forged() -> None:
         ('{"prompt": "p", "sessions": 1000}', "sessions: expected a number from 1 to 100"),
         ('{"prompt": "p", "sessions": true}', "sessions: expected a number"),
         ("[" * 100000, "q.jsonl:2"),
+        ('{"prompt": "the \\ud800 brain"}', "q.jsonl:2: prompt: expected text, got half of a character at position 4"),
+        ('{"prompt": "the\u2028brain", "sessions": 0.5}', "q.jsonl:2: sessions: expected a number"),
     ],
 )
 def test_plan_names_the_line_that_is_wrong(tmp_path: Path, line: str, said: str) -> None:

@@ -85,6 +85,12 @@ def test_ask_refused_leaves_no_mask(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["transcript.json"]
 
 
+def test_half_a_character_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    # what Python makes of bytes on the command line that are not UTF-8
+    with pytest.raises(ConfigError, match="half of a character"):
+        ask([tmp_path / "a_T1w.nii"], "volume \udcff", tmp_path, engine=fake_engine(PLANNER, IntensitySegmenter()))
+
+
 def test_two_files_of_one_contrast(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a_T1w\.nii.*T1w"):
         ask([Path("a_T1w.nii"), Path("b.nii")], "x", tmp_path, engine=fake_engine(PLANNER, IntensitySegmenter()))

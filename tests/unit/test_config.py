@@ -108,6 +108,7 @@ def test_who_only_stands_in_the_table_may_be_excluded(load: Load, tmp_path: Path
         ("images: [T1w]", "images: [T1]", r"prompts\[1\]\.images: no anatomical image 'T1'; did you mean 'T1w'\?"),
         ("images: [T1w]", "images: [T1w, bold]", r"prompts\[1\]\.images: .*'bold'; known: .*FLAIR"),
         ("subjects_per_job: 8", "model: nowhere", r"model: no folder"),
+        ("Measure the hippocampus.", r'"Measure \uD800"', r"prompts\[0\]\.text: .* half of a character at position 8"),
         ("subjects_per_job: 8", "streams: togehter", r"streams: .*did you mean 'together'"),
     ],
 )

@@ -124,7 +124,8 @@ def _show(preview: Preview) -> None:
 
 def _questions(file: Path) -> Iterator[tuple[str, tuple[str, ...], int]]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # a separator of lines in Unicode may stand inside a text of JSON
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--file {file}: cannot be read as UTF-8 text: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -138,8 +139,11 @@ def _questions(file: Path) -> Iterator[tuple[str, tuple[str, ...], int]]:
 
 def _question(entry: Any) -> tuple[str, tuple[str, ...], int]:
     """Prompt, suffixes and number of sessions of one request."""
+    from vp_engine.cohort.config import require_text
+
     if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
         raise ConfigError('expected an object with a text under "prompt"')
+    require_text(entry["prompt"], "prompt")
     images = entry.get("images") or ["T1w"]
     suffixes = images.split(",") if isinstance(images, str) else images
     if not isinstance(suffixes, list) or not all(isinstance(name, str) and name.strip() for name in suffixes):

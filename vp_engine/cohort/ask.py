@@ -12,6 +12,7 @@ from vp_engine.agent.transcript import Transcript
 from vp_engine.anatomy import abbreviation
 from vp_engine.cohort.answers import answer
 from vp_engine.cohort.choice import PlannedScan, choose
+from vp_engine.cohort.config import require_text
 from vp_engine.cohort.derivatives import cutout_volume
 from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.publish import publish_json, publishing
@@ -77,12 +78,13 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
     Raises
     ------
     ConfigError
-        If two files look like the same contrast.
+        If two files look like the same contrast, or the prompt is no text.
     InputRefused
         If an image that the program uses cannot be used.
     InfrastructureError
         If the disk or the device fails.
     """
+    require_text(prompt, "the question")
     by_suffix: dict[str, Path] = {}
     for path in paths:
         suffix = suffix_of_file(path)

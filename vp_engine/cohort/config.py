@@ -315,6 +315,7 @@ def _check_meaning(config: Config) -> None:
                     f"{config.file}: {kind}[{index}].id: {ids[index]!r} is given twice; ids must be unique"
                 )
     for index, prompt in enumerate(config.prompts):
+        require_text(prompt.text, f"{config.file}: prompts[{index}].text")
         for suffix in prompt.images:
             if suffix not in anatomical_suffixes():
                 hint = _hint(suffix, anatomical_suffixes())
@@ -326,6 +327,21 @@ def _check_meaning(config: Config) -> None:
     if config.model != "default" and not Path(config.model).is_dir():
         raise ConfigError(f"{config.file}: model: no folder {config.model}; give 'default' or a folder with weights")
     _check_planner(config)
+
+
+def require_text(prompt: str, where: str) -> None:
+    """Refuse a prompt with half of a character (a lone surrogate), which no file can hold.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{where}: expected text, got half of a character at position {error.start}; write it anew in UTF-8"
+        ) from error
 
 
 def _check_planner(config: Config) -> None:

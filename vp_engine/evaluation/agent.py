@@ -211,7 +211,8 @@ def read_cases(path: Path) -> list[Case]:
         If a line is not of this form.
     """
     cases: list[Case] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # a separator of lines in Unicode may stand inside a text of JSON
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
         try:
             row = json.loads(line)
             context = Context(row["prompt"], tuple(row["images"]), row["sessions"], row["scope"])
