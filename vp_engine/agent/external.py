@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class CausalPlanner:
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
         settings = model.config.get_text_config()
         self._window = int(getattr(settings, "max_position_embeddings", None) or sys.maxsize)
+        self._marks = sorted({str(token) for token in tokenizer.added_tokens_decoder.values() if token.special})
         self._vocabulary = Vocabulary(_texts(tokenizer, settings.vocab_size))
         self._introduction = self._common_beginning()
         self._introduced: Any | None = None
@@ -213,7 +215,10 @@ class CausalPlanner:
 
     def _ids(self, context: Context, history: History) -> list[int]:
         """Tokens of everything that is said, up to where the program begins."""
-        turns = conversation(context, history)
+        prompt = context.prompt
+        for mark in self._marks:  # typed by a user they would begin a turn of the conversation
+            prompt = prompt.replace(mark, " ")
+        turns = conversation(replace(context, prompt=prompt), history)
         if not self._tokenizer.chat_template:
             return self._encoded("\n\n".join([*(text for _, text in turns), _OPENING]), special=True)
         messages = [{"role": speaker, "content": text} for speaker, text in turns]

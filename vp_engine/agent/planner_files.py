@@ -11,6 +11,7 @@ BUILTIN = "builtin"
 """Name of the planner that comes with the weights."""
 
 _CONFIG = "config.json"
+_INDEX = ".safetensors.index.json"
 _READ = frozenset({".json", ".safetensors", ".model", ".txt", ".jinja"})
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
@@ -48,7 +49,22 @@ def planner_files(folder: Path) -> tuple[Path, ...]:
             f"Expected weights as safetensors in {folder}, got {found}; save them anew with transformers.",
             code="planner_pickle" if pickled else "planner_missing",
         )
+    for index in (path for path in files if path.name.endswith(_INDEX)):
+        if strange := sorted(_indexed(index) - {path.name for path in files}):
+            raise WeightsError(
+                f"Expected all weights of {index} in this folder itself, got {', '.join(strange[:3])}; "
+                "save them anew with transformers.",
+                code="planner_index",
+            )
     return tuple(path for path in files if path.suffix in _READ)
+
+
+def _indexed(index: Path) -> set[str]:
+    """Files of weights that an index names; what lies elsewhere would not be a part of the hash."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"Expected an index of weights in {index}, got {error!r}.", code="planner_index") from error
 
 
 def architecture(folder: Path) -> str:
