@@ -62,8 +62,8 @@ class Intensity:
 def draw_intensity(rng: np.random.Generator, *, prior_contrast: float, sequence: str | None = None) -> Intensity:
     """Draw a contrast: near a known sequence with the given probability, else any.
 
-    Left and right of a tissue share one draw. White-matter lesions are never as bright as white matter. With `sequence`,
-    one of `CONTRASTS`, it is that one.
+    Left and right of a tissue share one draw. White-matter lesions are never as bright as white matter. With
+    `sequence`, one of `CONTRASTS`, it is that one.
 
     References
     ----------
