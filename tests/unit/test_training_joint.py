@@ -14,6 +14,7 @@ from vp_engine.agent.planner import Agent
 from vp_engine.agent.tokenizer import load_tokenizer
 from vp_engine.anatomy import PARTS
 from vp_engine.errors import ConfigError
+from vp_engine.training import appearances
 from vp_engine.training.agent import batch_losses, train_agent
 from vp_engine.training.agent_batches import Encoder, training_batches
 from vp_engine.training.appearances import APPEARANCES_FILE, make_appearances
@@ -123,3 +124,16 @@ def test_orthogonal_levels_the_singular_values(shape: tuple[int, int]) -> None:
     matrix = torch.from_numpy(np.random.default_rng(3).standard_normal(shape)).float()
     values = torch.linalg.svdvals(orthogonal(matrix))
     assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
+
+
+def test_appearances_that_were_not_written_to_the_end_are_not_found(
+    start: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(appearances, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        appearances.make_appearances(archive, start / "vision", tmp_path / "looks.safetensors", per_contrast=1)
+    assert not (tmp_path / "looks.safetensors").exists()

@@ -214,12 +214,16 @@ def _within(asked: np.ndarray, other: np.ndarray, affine: np.ndarray, length_mm:
     """Which voxels of `asked` are within a length of a mask."""
     near = np.zeros_like(asked)
     if other.any():
-        near[asked] = _distances_mm(asked, other, affine) <= length_mm + _ROUNDING_MM
+        bound_mm = length_mm + _ROUNDING_MM
+        near[asked] = _distances_mm(asked, other, affine, bound_mm=bound_mm) <= bound_mm
     return near
 
 
-def _distances_mm(asked: np.ndarray, other: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Distance from each voxel of `asked`, in C order, to the nearest voxel of a mask that is not empty; (N,) mm."""
+def _distances_mm(asked: np.ndarray, other: np.ndarray, affine: np.ndarray, *, bound_mm: float = np.inf) -> np.ndarray:
+    """Distance from each voxel of `asked`, in C order, to the nearest voxel of a mask that is not empty; (N,) mm.
+
+    What is farther than the bound may be infinite: on a sheared grid it costs several times as much to know.
+    """
     matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
     spacing_mm = np.linalg.norm(matrix, axis=0)
     angles = (matrix / spacing_mm).T @ (matrix / spacing_mm) - np.eye(3)
@@ -229,5 +233,7 @@ def _distances_mm(asked: np.ndarray, other: np.ndarray, affine: np.ndarray) -> n
         distances: np.ndarray = field_mm[asked]
         return distances
     # a distance transform along the axes of a sheared grid would be wrong
-    found, _ = cKDTree(np.argwhere(other) @ matrix.T).query(np.argwhere(asked) @ matrix.T)
+    found, _ = cKDTree(np.argwhere(other) @ matrix.T).query(
+        np.argwhere(asked) @ matrix.T, distance_upper_bound=bound_mm
+    )
     return np.asarray(found)

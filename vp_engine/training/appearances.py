@@ -68,8 +68,10 @@ def make_appearances(
             kept[contrast].append(_appearance(network, maps[int(rng.integers(len(maps)))], contrast, rng))
         report(f"{number + 1} of {per_contrast} scans of each contrast")
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({contrast: np.stack(rows) for contrast, rows in kept.items()}, out)
-    return out
+    # a run that is resumed believes what it finds, so there is never half of it
+    partial = out.with_suffix(".partial")
+    save_file({contrast: np.stack(rows) for contrast, rows in kept.items()}, partial)
+    return partial.replace(out)
 
 
 def appearances_in(folder: Path, maps_path: Path, vision: Path) -> Appearances:
