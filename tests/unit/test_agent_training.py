@@ -48,6 +48,12 @@ def test_a_resumed_run_ends_where_a_whole_one_does(trained: tuple[Path, list[str
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_run_is_not_resumed_as_another(trained: tuple[Path, list[str]]) -> None:
+    looks = {"T1w": np.zeros((1, FEATURES), np.float32)}
+    with pytest.raises(ConfigError, match="contrasts"):
+        train_agent(trained[0], recipe="smoke", steps=5, appearances=looks, report=lambda _: None)
+
+
 def test_batches_can_be_taken_up_anywhere(trained: tuple[Path, list[str]]) -> None:
     encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE), {})
     batches = training_batches(encoder, seed=3, first_step=0, tokens_per_batch=256)

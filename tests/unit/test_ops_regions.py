@@ -206,7 +206,9 @@ def test_a_region_of_what_was_not_found_is_undefined_and_an_empty_one_of_what_wa
         row = number(f"volume({expression})")
         assert row.value is None
         assert "empty_mask" in row.flags
-    assert number(f"volume(union({LEFT}, {missing}))").value == 192
+    half = number(f"volume(union({LEFT}, {missing}))")
+    assert half.value == 192
+    assert "part_not_found:csf" in half.flags
     no_tumor = f"intersection({LESION}, {LEFT})"
     assert number(f"volume({no_tumor})").value == 0
     assert number(f"count({no_tumor})").value == 0

@@ -177,7 +177,7 @@ def load_model(folder: Path) -> LanguageModel:
         settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         config = AgentConfig(**settings | {"terminals": tuple(settings.get("terminals", ()))})
         weights = load_quantized(folder / WEIGHTS_FILE)
-    except (OSError, json.JSONDecodeError, TypeError, SafetensorError) as error:
+    except (OSError, json.JSONDecodeError, TypeError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"the agent's weights cannot be read: {error}", code="unreadable") from error
     if missing := [terminal for terminal in TERMINALS if terminal not in config.terminals]:
         raise WeightsError(

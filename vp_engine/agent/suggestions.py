@@ -25,7 +25,7 @@ _ALL_NAMES = "`vp ops` lists all names."
 _NOUNS = ("nouns", "plurals", "adjectives", "val", "test")
 _LONGEST_NAME = 4
 _SHORTEST = 5
-_MOST_WORDS = 40
+_MOST_WORDS = 24
 _USED = "-"
 _SMALL = frozenset(
     (

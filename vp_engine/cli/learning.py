@@ -98,6 +98,9 @@ def evaluate(
     planner: PlannerOption = "builtin",
     prompts: Annotated[Path | None, typer.Option(help="agent: hand-written cases, JSON lines.")] = None,
     held_out: Annotated[int, typer.Option(min=0, help="agent: prompts drawn from templates never trained on.")] = 300,
+    appearances: Annotated[
+        Path | None, typer.Option(help="agent: image features by contrast, to ask what contrast scans have.")
+    ] = None,
     scan: Annotated[Path | None, typer.Option(help="anatomy: NIfTI image.")] = None,
     reference: Annotated[Path | None, typer.Option(help="anatomy: labels with FreeSurfer's numbers.")] = None,
 ) -> None:
@@ -111,8 +114,10 @@ def evaluate(
         for scores in evaluate_agent(writer, prompts=prompts, held_out=held_out):
             print(scores)
         if held_out:
+            from vp_engine.training.appearances import load_appearances
+
             print("feedback:")
-            for row in evaluate_feedback(writer, number=held_out):
+            for row in evaluate_feedback(writer, number=held_out, appearances=load_appearances(appearances)):
                 print(f"  {row}")
         return
     if scan is None or reference is None:

@@ -41,6 +41,10 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "mask_resampled": "a mask was used on the grid of another image than the one it was made on",
         "different_images": "the number is made of measurements on two contrasts",
         "empty_mask": "nothing was found, so that there is no value",
+        "part_not_found": (
+            "a region is made of several structures, and one that everyone has was not found: the region is not "
+            "what its name says; the structure follows a colon"
+        ),
         "zero_denominator": "something was divided by 0, so that there is no value",
         REGISTRATION_FAILED: (
             "under `streams: together`, an image of the session could not be aligned with the one measured and was not "

@@ -42,15 +42,17 @@ def region(name: str, data: np.ndarray, *masks: Mask, flags: tuple[str, ...] = (
             got=f"{len(name)} characters",
         )
     first = masks[0]
+    missing = tuple(dict.fromkeys(name for mask in masks for name in not_found(mask)))
+    incomplete = tuple(f"part_not_found:{name}" for name in missing)
     of_images = [mask.image.flags for mask in masks if mask.image.suffix != first.image.suffix]
     return Mask(
         image=first.image,
         structure=name,
         data=data,
         qc_score=lowest_score(*masks),
-        flags=all_flags(*(mask.flags for mask in masks), *of_images, flags),
+        flags=all_flags(*(mask.flags for mask in masks), *of_images, flags, incomplete),
         sources=tuple(dict.fromkeys(source for mask in masks for source in mask.sources or (mask.structure,))),
-        missing=tuple(dict.fromkeys(name for mask in masks for name in not_found(mask))),
+        missing=missing,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -30,6 +31,7 @@ from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.training.reader import pretrained_reader
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def train_agent(
     Raises
     ------
     ConfigError
-        If the recipe does not exist, or the reader is none.
+        If the recipe does not exist, the reader is none, or the folder holds a run that was started otherwise.
     """
     if recipe not in RECIPES:
         raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
@@ -174,6 +176,7 @@ def train_agent(
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
+    _same_run(out / RUN_FILE, chosen, reader=reader is not None, contrasts=sorted(appearances))
     model, tokenizer = _start(out, chosen, reader)
     optimizer = _optimizer(model, chosen, pretrained=reader is not None)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
@@ -205,6 +208,20 @@ def train_agent(
             save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer.optimizers)
             save_model(averaged, out)
     return out
+
+
+def _same_run(path: Path, recipe: AgentRecipe, **given: object) -> None:
+    """Keep what a run was started with, and refuse to go on with anything else but its length."""
+    asked = json.loads(json.dumps({**asdict(replace(recipe, steps=0, threads=0, report_every=0)), **given}))
+    if not path.exists():
+        path.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if other := sorted(name for name in before.keys() | asked.keys() if before.get(name) != asked.get(name)):
+        raise ConfigError(
+            f"{path.parent} holds a run that was started otherwise ({', '.join(other)}); go on as it was started, or "
+            "give another folder",
+            code="other_run",
+        )
 
 
 def _start(out: Path, recipe: AgentRecipe, reader: Path | None) -> tuple[LanguageModel, Tokenizer]:
@@ -292,7 +309,7 @@ def _phi_loss(phi_MP: Tensor, structures: list[str]) -> Tensor:
     if not rows:
         return phi_MP.sum() * 0.0
     got_MP = phi_MP[[row for row, _ in rows]]
-    want_MP = torch.from_numpy(np.stack([code for _, code in rows]))
+    want_MP = torch.from_numpy(np.stack([code for _, code in rows])).to(got_MP)
     return F.mse_loss(got_MP, want_MP) + (1.0 - F.cosine_similarity(got_MP, want_MP)).mean()
 
 

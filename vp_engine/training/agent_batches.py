@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -64,6 +64,16 @@ class Batch:
     mod_rows_M: Tensor
     mod_columns_M: Tensor
     structures: list[str]
+
+    def to(self, device: str) -> Batch:
+        """Return the same on another device."""
+        return replace(
+            self,
+            dialogues=self.dialogues.to(device),
+            targets_BT=self.targets_BT.to(device),
+            mod_rows_M=self.mod_rows_M.to(device),
+            mod_columns_M=self.mod_columns_M.to(device),
+        )
 
 
 class Encoder:
@@ -156,7 +166,7 @@ def training_batches(
         encoded: list[Encoded] = []
         tokens = 0
         while tokens < _BATCHES_PER_POOL * tokens_per_batch:
-            encoded.append(encoder.encode(draw_example(split, rng), rng))
+            encoded.append(encoder.encode(_draw(split, rng), rng))
             tokens += len(encoded[-1].targets)
         encoded.sort(key=lambda one: len(one.targets))
         rows: list[list[Encoded]] = [[] for _ in range(_BATCHES_PER_POOL)]
@@ -170,4 +180,11 @@ def training_batches(
         step += _BATCHES_PER_POOL - offset
 
 
+def _draw(split: Split, rng: Random) -> Example:
+    """One example; often the shorter of two, as people mostly ask short questions."""
+    drawn = [draw_example(split, rng) for _ in range(2 if rng.random() < _SHORTER else 1)]
+    return min(drawn, key=lambda example: len(example.prompt))
+
+
 _BATCHES_PER_POOL = 32
+_SHORTER = 0.7

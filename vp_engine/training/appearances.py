@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from vp_engine.anatomy import PARTS, STRUCTURES
+from vp_engine.errors import ConfigError
 from vp_engine.synthesis.intensity import CONTRASTS, draw_intensity
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps
 from vp_engine.synthesis.ranges import SynthesisRanges
@@ -72,6 +73,21 @@ def make_appearances(
     partial = out.with_suffix(".partial")
     save_file({contrast: np.stack(rows) for contrast, rows in kept.items()}, partial)
     return partial.replace(out)
+
+
+def load_appearances(path: Path | None) -> Appearances:
+    """Read what `make_appearances` wrote; nothing for no file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file.
+    """
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise ConfigError(f"--appearances: expected a file that `vp train agent --maps` made, got {path}")
+    return load_file(path)
 
 
 def appearances_in(folder: Path, maps_path: Path, vision: Path) -> Appearances:

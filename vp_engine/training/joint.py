@@ -138,7 +138,7 @@ def train_joint(
         with torch.set_grad_enabled(bool(chosen.vision_learning_rate)):
             features, truth = features_and_truth(network, head, device)[-1]
         every = max(1, len(truth) // chosen.voxels)
-        batch = next(batches)
+        batch = next(batches).to(device)
         language = batch_losses(model, batch)
         known = [row for row, name in enumerate(batch.structures) if STRUCTURES[name].parts][: chosen.calls]
         parts = [STRUCTURES[batch.structures[row]].parts for row in known]
