@@ -21,19 +21,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from vp_engine.agent.briefing import conversation
 from vp_engine.agent.decoding import Walker
-from vp_engine.agent.planner import MAX_CODE, Agent, Context, History
+from vp_engine.agent.planner import MAX_CHARACTERS, MAX_CODE, REMEMBERED, Agent, Context, History, variables_after
 from vp_engine.agent.planner_files import planner_files
-from vp_engine.agent.program import linearise, relates_to_itself
+from vp_engine.agent.program import relates_to_itself
 from vp_engine.agent.spelling import FENCE, Draft, Vocabulary
 from vp_engine.environment.instruction import Instruction
 from vp_engine.errors import WeightsError
 
 MAX_FORWARDS = 1024
 """Most passes through the model for one piece of code; a program that is not finished by then is refused."""
-MAX_CHARACTERS = 1000
-"""Longest request."""
 
-_REMEMBERED = 4096
 _OPENING = f"{FENCE}\n"
 
 
@@ -113,7 +110,7 @@ class CausalPlanner:
         """Write the next piece of code; after an error another one, as the error is read too."""
         key = (context, tuple((done.code, seen.text()) for done, seen in history))
         if key not in self._written:
-            if len(self._written) >= _REMEMBERED:
+            if len(self._written) >= REMEMBERED:
                 self._written.clear()
             self._written[key] = self._write(context, history)
         code = self._written[key]
@@ -125,13 +122,7 @@ class CausalPlanner:
         if len(context.prompt) > MAX_CHARACTERS:
             return _refusal("ambiguous")
         done = [instruction.code for instruction, seen in history if seen.status == "ok"]
-        variables: dict[str, str] = {}
-        for code in done:
-            walker = Walker(variables, answering=True)
-            for terminal in linearise(code):
-                walker.push(terminal)
-            variables = walker.variables
-        draft = Draft(Walker(variables, answering=bool(done)))
+        draft = Draft(Walker(variables_after(done), answering=bool(done)))
         self._decode(self._ids(context, history), draft)
         if not draft.finished or len(draft.code) > MAX_CODE or relates_to_itself(draft.code):
             return _refusal("ambiguous")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,10 @@ from vp_engine.errors import WeightsError
 
 MAX_CODE = 4096
 """Longest piece of code the environment reads, in characters."""
+MAX_CHARACTERS = 1000
+"""Longest prompt."""
+REMEMBERED = 4096
+"""Most instructions a planner remembers."""
 
 History = Sequence[tuple[Instruction, Observation]]
 
@@ -109,7 +113,7 @@ class Agent:
         steps = [(done.code, seen) for done, seen in history if seen.status == "ok"]
         key = (context, *((code, _heard(seen), *_shown(seen)) for code, seen in steps))
         if key not in self._written:
-            if len(self._written) >= _REMEMBERED:
+            if len(self._written) >= REMEMBERED:
                 self._written.clear()
             self._written[key] = self._write(context, steps)
         return self._written[key]
@@ -154,25 +158,19 @@ class Agent:
         self, context: Context, steps: Sequence[tuple[str, Observation]]
     ) -> tuple[list[Part], dict[str, str]] | None:
         """Dialogue up to where the next program begins, and its variables; None for a prompt too long to be read."""
-        words = self._spoken(context.prompt[:_MAX_CHARACTERS])
-        if len(words.words) > MAX_PROMPT_TOKENS or len(context.prompt) > _MAX_CHARACTERS:
+        words = self._spoken(context.prompt[:MAX_CHARACTERS])
+        if len(words.words) > MAX_PROMPT_TOKENS or len(context.prompt) > MAX_CHARACTERS:
             return None
         parts: list[Part] = [
             self._terminals(context_terminals(context.images, context.sessions, context.scope)),
             words,
         ]
-        variables: dict[str, str] = {}
         for code, seen in steps:
-            terminals = linearise(code)
-            walker = Walker(variables, answering=True)
-            for terminal in terminals:
-                walker.push(terminal)
-            variables = walker.variables
-            parts.append(self._terminals(["program", *terminals, "observation"]))
+            parts.append(self._terminals(["program", *linearise(code), "observation"]))
             shown = [Shown(np.frombuffer(values, np.float32)) for values in _shown(seen)]
             self._require_length(shown)
             parts += shown or [Spoken(self._spoken(_heard(seen)).words[:MAX_WORDS])]
-        return [*parts, self._terminals(["program"])], variables
+        return [*parts, self._terminals(["program"])], variables_after(code for code, _ in steps)
 
     def _require_length(self, shown: Sequence[Shown]) -> None:
         wanted = self._model.config.features
@@ -226,8 +224,15 @@ class Agent:
         return Instruction(code, embeddings, confidence)
 
 
-_MAX_CHARACTERS = 1000
-_REMEMBERED = 4096
+def variables_after(programs: Iterable[str]) -> dict[str, str]:
+    """Variables that pieces of code leave one after the other, with their types."""
+    variables: dict[str, str] = {}
+    for code in programs:
+        walker = Walker(variables, answering=True)
+        for terminal in linearise(code):
+            walker.push(terminal)
+        variables = walker.variables
+    return variables
 
 
 def _heard(seen: Observation) -> str:
