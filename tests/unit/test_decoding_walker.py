@@ -94,3 +94,34 @@ def test_programs_end() -> None:
 def test_what_is_not_allowed_is_not_taken() -> None:
     with pytest.raises(ValueError, match="op:volume"):
         Walker().push("op:volume")
+
+
+def test_the_second_operand_of_an_asymmetry_is_the_first_of_the_other_side() -> None:
+    walker = Walker()
+    written = ["op:report", "op:asymmetry", "op:volume", "op:part", "op:segment", "op:scan", "var:current"]
+    for terminal in written:
+        walker.push(terminal)
+    assert "structure:left_hippocampus" in walker.allowed()
+    assert not any(terminal.startswith("structure:right_") for terminal in walker.allowed())
+    for terminal in ("structure:left_hippocampus", "mod", "direction:anterior"):
+        walker.push(terminal)
+    forced = []
+    while (terminal := walker.forced()) is not None:
+        forced.append(terminal)
+        walker.push(terminal)
+    assert forced == [*written[2:], "structure:right_hippocampus", "mod", "direction:anterior"]
+
+
+def test_the_second_operand_of_a_change_is_the_first_at_the_later_session() -> None:
+    walker = Walker({"before": "Image", "after": "Image"})
+    for terminal in ("op:report", "op:percent_change", "op:volume", "op:segment"):
+        walker.push(terminal)
+    assert "var:before" in walker.allowed()
+    assert "var:after" not in walker.allowed()
+    for terminal in ("var:before", "structure:ventricles", "mod"):
+        walker.push(terminal)
+    forced = []
+    while (terminal := walker.forced()) is not None:
+        forced.append(terminal)
+        walker.push(terminal)
+    assert forced == ["op:volume", "op:segment", "var:after", "structure:ventricles", "mod"]

@@ -12,6 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from vp_engine.agent.terminals import END, LOOP_VARIABLES, MOD, STOP, VARIABLES, constant_kind, split_terminal
+from vp_engine.anatomy import STRUCTURES
 from vp_engine.environment.ops import OPS
 from vp_engine.environment.registry import LIST_TYPES
 from vp_engine.environment.vocabulary import PROGRAM_VARIABLES, TEXT_TYPES
@@ -46,6 +47,27 @@ class _Binding:
     type: str = ""
 
 
+@dataclass(slots=True)
+class _Twin:
+    """The first operand of an op whose second is the same of the other side or session, as far as it is written."""
+
+    op: str
+    first: list[str]
+
+    def fits(self, terminal: str, variables: Mapping[str, str]) -> bool:
+        """Whether the first operand may go on with a terminal: the left side and the earlier session come first."""
+        twins = _twins()[self.op]
+        kind, name = split_terminal(twins.get(terminal, terminal))
+        if kind == "var" and variables.get(name) != variables.get(split_terminal(terminal)[1]):
+            return False  # the second operand would need a variable that is not there
+        return any(one in twins for one in self.first) or not terminal.startswith(_SECOND[self.op])
+
+    def second(self) -> list[str]:
+        """Return the whole second operand."""
+        twins = _twins()[self.op]
+        return [twins.get(terminal, terminal) for terminal in self.first]
+
+
 class Walker:
     """One piece of code being written.
 
@@ -61,7 +83,7 @@ class Walker:
         self.variables = {**variables, **PROGRAM_VARIABLES}
         self.finished = False
         self._answering = answering
-        self._pending: list[_Expression | _Binding | str] = []
+        self._pending: list[_Expression | _Binding | _Twin | str] = []
         # statements in each open block: [top level, loop, loop in the loop]
         self._blocks = [0]
         self._lines = 0
@@ -102,6 +124,9 @@ class Walker:
         """
         if self.finished or terminal not in self.allowed():
             raise ValueError(f"{terminal} is not allowed here")
+        for pending in self._pending:
+            if isinstance(pending, _Twin):
+                pending.first.append(terminal)
         if self._pending:
             self._push_expression(terminal)
         else:
@@ -125,12 +150,14 @@ class Walker:
     def _iterable(self, name: str) -> tuple[str, ...]:
         return tuple(one for one in LIST_TYPES if one == f"List[{LOOP_VARIABLES[name]}]")
 
-    def _continued(self, pending: _Expression | _Binding | str) -> tuple[str, ...]:
+    def _continued(self, pending: _Expression | _Binding | _Twin | str) -> tuple[str, ...]:
         if isinstance(pending, str):
             return (pending,)
-        if isinstance(pending, _Binding):
-            raise TypeError("a binding is completed by the expression before it")
-        return self._first_terminals(pending.accepts, pending.nesting, call=pending.call)
+        if not isinstance(pending, _Expression):
+            raise TypeError("what waits for an expression is completed by it")
+        choices = self._first_terminals(pending.accepts, pending.nesting, call=pending.call)
+        twins = [one for one in self._pending if isinstance(one, _Twin)]
+        return tuple(choice for choice in choices if all(twin.fits(choice, self.variables) for twin in twins))
 
     def _first_terminals(self, accepts: tuple[str, ...], nesting: int, *, call: bool = False) -> tuple[str, ...]:
         """Terminals an expression of these types can begin with."""
@@ -181,17 +208,37 @@ class Walker:
     def _open(self, name: str, nesting: int) -> None:
         if name == _MOD_OP:
             self._pending.append(MOD)
-        for parameter in reversed(OPS[name].parameters):
-            self._pending.append(_Expression(parameter.accepts, nesting + 1))
+        expected = [_Expression(parameter.accepts, nesting + 1) for parameter in OPS[name].parameters]
+        self._pending += [_Twin(name, []), expected[0]] if name in _twins() else reversed(expected)
 
     def _complete(self) -> None:
-        while self._pending and isinstance(binding := self._pending[-1], _Binding):
+        while self._pending and isinstance(binding := self._pending[-1], _Binding | _Twin):
             self._pending.pop()
-            if binding.loop:
+            if isinstance(binding, _Twin):
+                self._pending += reversed(binding.second())
+            elif binding.loop:
                 self.variables[binding.name] = binding.type.removeprefix("List[").removesuffix("]")
                 self._blocks.append(0)
             else:
                 self.variables[binding.name] = binding.type
+
+
+_SIDES = "asymmetry"
+_CHANGES = ("change", "percent_change", "annual_rate", "annual_percent_rate")
+_SECOND = {_SIDES: ("structure:right_", "direction:right")} | dict.fromkeys(
+    _CHANGES, ("var:after", "var:last", "var:current")
+)
+"""Beginnings of terminals that only the second operand can have before it is decided which the first is."""
+
+
+@lru_cache(maxsize=1)
+def _twins() -> dict[str, dict[str, str]]:
+    """Op → what is exchanged in its first operand to give the second."""
+    left = [name for name in STRUCTURES if name.startswith("left_")]
+    sides = {f"structure:{name}": f"structure:right_{name.removeprefix('left_')}" for name in left}
+    sides["direction:left"] = "direction:right"
+    later = {"var:before": "var:after", "var:first": "var:last"}
+    return {_SIDES: sides | {right: left for left, right in sides.items()}, **dict.fromkeys(_CHANGES, later)}
 
 
 @lru_cache(maxsize=1)
