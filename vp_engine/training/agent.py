@@ -68,7 +68,7 @@ class AgentRecipe:
         Of initial weights and of all examples; the same seed and thread count give the same weights.
     """
 
-    steps: int = 2400
+    steps: int = 1750
     tokens_per_batch: int = 3072
     learning_rate: float = 1.5e-3
     matrix_factor: float = 3.0
@@ -88,7 +88,7 @@ class AgentRecipe:
     pieces: int = 18_000
     tokenizer_prompts: int = 20_000
     report_every: int = 100
-    threads: int = 2
+    threads: int = 1
     seed: int = 1
 
 
