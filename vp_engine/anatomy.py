@@ -5,9 +5,11 @@ by itself; every other structure is a union of parts. The composites nest withou
 
 - `intracranial_volume` = `brain` + `csf`
 - `brain` = `cerebrum` + `cerebellum` + `brainstem` + `ventricles`
-  = `gray_matter` + `white_matter` + `brainstem` + `ventricles`
-- `cerebrum` = `left_hemisphere` + `right_hemisphere` + `white_matter_lesion`, which has no side
+  = `gray_matter` + `white_matter` + `brainstem` + `ventricles` + all of `lesion` but `white_matter_lesion`
+- `cerebrum` = `left_hemisphere` + `right_hemisphere` + `lesion`, which has no side
 - `gray_matter` = `cerebral_cortex` + `cerebellum_cortex` + `deep_gray_matter`, which holds the `basal_ganglia`
+- `lesion` = `white_matter_lesion` + `tumor` + `stroke_lesion` + `hemorrhage` + `resection_cavity`
+- `tumor` = `tumor_core` + `edema`, as the whole tumour of BraTS; `tumor_core` = `enhancing_tumor` + `non_enhancing_tumor`
 
 `deep_gray_matter` and `gray_matter` are FreeSurfer's SubCortGray and TotalGray, `cerebrum` its SupraTentorialNotVent.
 `brain` has the brainstem, which FreeSurfer's BrainSeg leaves out, and not the fluid around it, which BrainSeg counts.
@@ -17,7 +19,7 @@ registration of the head to an atlas.
 References
 ----------
 Fischl et al. 2002, *Whole brain segmentation*; FreeSurferColorLUT for the numbers; FreeSurfer's MorphometryStats
-for the global measures.
+for the global measures; Menze et al. 2015, *The multimodal brain tumor image segmentation benchmark (BraTS)*.
 """
 
 from __future__ import annotations
@@ -37,10 +39,9 @@ class Structure:
         Canonical name, snake_case, side first (`left_hippocampus`).
     label : int
         Number in a dseg; FreeSurfer's for parts, 1000 + left number for the union of both sides,
-        2000 and up for composites, 3000 and up for pathology without a FreeSurfer number.
+        2000 and up for composites, 3000 and up for pathology without a FreeSurfer number, parts of it included.
     parts : tuple of str
         Names of the parts it is the union of; the structure itself when it is a part.
-        Empty when no released weights can delineate it yet.
     synonyms : tuple of str
         Other words for it in lower case, without a side.
     side : str
@@ -95,12 +96,15 @@ _UNSIDED: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 
 _LESION_PART = "white_matter_lesion"
+_TUMOR_CORE = ("non_enhancing_tumor", "enhancing_tumor")
+_TUMOR = (*_TUMOR_CORE, "edema")
+_LESIONS = (_LESION_PART, *_TUMOR, "stroke_lesion", "hemorrhage", "resection_cavity")
 
 _VENTRICLES = ("lateral_ventricle", "inferior_lateral_ventricle", "third_ventricle", "fourth_ventricle")
 _BASAL_GANGLIA = ("caudate", "putamen", "pallidum", "accumbens")
 _DEEP_GRAY = ("thalamus", *_BASAL_GANGLIA, "hippocampus", "amygdala", "ventral_dc")
 _HEMISPHERE = ("cerebral_white_matter", "cerebral_cortex", *_DEEP_GRAY)
-_CEREBRUM = (*_HEMISPHERE, _LESION_PART)
+_CEREBRUM = (*_HEMISPHERE, *_LESIONS)
 _CEREBELLUM = ("cerebellum_white_matter", "cerebellum_cortex")
 _BRAIN = (*_CEREBRUM, *_CEREBELLUM, "brainstem", *_VENTRICLES)
 
@@ -137,21 +141,30 @@ _COMPOSITES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 
-# name: (label, parts, synonyms); no parts = no released weights delineate it yet
+# name: (label, parts, synonyms)
 _PATHOLOGY: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
-    "lesion": (3001, (_LESION_PART,), ("lesions", "brain lesion", "focal lesion", "plaque")),
+    "lesion": (3001, _LESIONS, ("lesions", "brain lesion", "focal lesion", "plaque")),
     "white_matter_lesion": (
         77,
         (_LESION_PART,),
         ("wmh", "white matter hyperintensity", "ms lesion", "leukoaraiosis", "white matter hypointensity", "wml"),
     ),
-    "tumor": (3003, (), ("tumour", "neoplasm", "brain mass", "glioma", "meningioma")),
-    "tumor_core": (3004, (), ("tumour core", "core of the tumor", "necrotic core")),
-    "enhancing_tumor": (3005, (), ("enhancing tumour", "contrast-enhancing tumor", "enhancing rim")),
-    "edema": (3006, (), ("oedema", "peritumoral edema", "swelling")),
-    "stroke_lesion": (3007, (), ("infarct", "stroke", "infarction", "ischemic lesion")),
-    "hemorrhage": (3008, (), ("haemorrhage", "bleed", "hematoma", "intracerebral bleeding")),
-    "resection_cavity": (3009, (), ("surgical cavity", "cavity", "resection site")),
+    "tumor": (3003, _TUMOR, ("tumour", "neoplasm", "brain mass", "glioma", "meningioma", "whole tumor")),
+    "tumor_core": (3004, _TUMOR_CORE, ("tumour core", "core of the tumor")),
+    "enhancing_tumor": (
+        3005,
+        ("enhancing_tumor",),
+        ("enhancing tumour", "contrast-enhancing tumor", "enhancing rim"),
+    ),
+    "edema": (3006, ("edema",), ("oedema", "peritumoral edema", "swelling")),
+    "stroke_lesion": (3007, ("stroke_lesion",), ("infarct", "stroke", "infarction", "ischemic lesion")),
+    "hemorrhage": (3008, ("hemorrhage",), ("haemorrhage", "bleed", "hematoma", "intracerebral bleeding")),
+    "resection_cavity": (3009, ("resection_cavity",), ("surgical cavity", "cavity", "resection site")),
+    "non_enhancing_tumor": (
+        3010,
+        ("non_enhancing_tumor",),
+        ("non-enhancing tumor", "necrotic core", "necrosis", "non-enhancing tumor core"),
+    ),
 }
 
 SIDES = ("left", "right")
@@ -188,8 +201,11 @@ STRUCTURES: Mapping[str, Structure] = MappingProxyType(_build())
 ANATOMICAL_PARTS: tuple[str, ...] = tuple(name for name, s in STRUCTURES.items() if s.kind == "part")
 """The 32 anatomical structures delineated one by one."""
 
-PARTS: tuple[str, ...] = (*ANATOMICAL_PARTS, _LESION_PART)
-"""All that the first vision weights delineate, in the order of their codes."""
+PATHOLOGICAL_PARTS: tuple[str, ...] = _LESIONS
+"""The kinds of lesion delineated one by one; none of them overlaps another or an anatomical part."""
+
+PARTS: tuple[str, ...] = (*ANATOMICAL_PARTS, *PATHOLOGICAL_PARTS)
+"""All that the vision weights delineate, in the order of their codes."""
 
 BILATERAL_NAMES: tuple[str, ...] = tuple(_BILATERAL)
 """Names without a side of the structures that exist on both sides."""

@@ -19,10 +19,38 @@ HEAD_TISSUES: Mapping[int, str] = {
 }  # fmt: skip
 """Tissue of labels that are not structures of the vocabulary."""
 
+NECROSIS, ENHANCING, EDEMA, GLIOMA = 701, 702, 703, 704
+STROKE_CAVITY, GLIOSIS = 705, 706
+BLOOD, BLOOD_RIM = 707, 708
+SURGICAL_CAVITY = 709
+PERIVASCULAR_SPACE, BRIGHT_RIM = (711, 712), (713, 714)
+"""Labels of what the synthesis puts into a map; the last two, left and right, are normal white matter that looks odd."""
+
+LESION_TISSUES: Mapping[int, str] = {
+    25: "lesion", 57: "lesion", NECROSIS: "necrosis", ENHANCING: "enhancing", EDEMA: "edema", GLIOMA: "glioma",
+    STROKE_CAVITY: "stroke_cavity", GLIOSIS: "gliosis", BLOOD: "blood", BLOOD_RIM: "blood_rim",
+    SURGICAL_CAVITY: "surgical_cavity", PERIVASCULAR_SPACE[0]: "perivascular_space",
+    PERIVASCULAR_SPACE[1]: "perivascular_space", BRIGHT_RIM[0]: "bright_rim", BRIGHT_RIM[1]: "bright_rim",
+}  # fmt: skip
+"""Tissue of labels of pathology, and of what is mistaken for it."""
+
 # Where a label of the maps counts as a structure although it has another number.
 _COUNTS_AS: Mapping[int, str] = {
     25: "white_matter_lesion",
     57: "white_matter_lesion",
+    NECROSIS: "non_enhancing_tumor",
+    GLIOMA: "non_enhancing_tumor",
+    ENHANCING: "enhancing_tumor",
+    EDEMA: "edema",
+    STROKE_CAVITY: "stroke_lesion",
+    GLIOSIS: "stroke_lesion",
+    BLOOD: "hemorrhage",
+    BLOOD_RIM: "hemorrhage",
+    SURGICAL_CAVITY: "resection_cavity",
+    PERIVASCULAR_SPACE[0]: "left_cerebral_white_matter",
+    PERIVASCULAR_SPACE[1]: "right_cerebral_white_matter",
+    BRIGHT_RIM[0]: "left_cerebral_white_matter",
+    BRIGHT_RIM[1]: "right_cerebral_white_matter",
     30: "left_cerebral_white_matter",
     62: "right_cerebral_white_matter",
     72: "third_ventricle",
@@ -33,7 +61,7 @@ _COUNTS_AS: Mapping[int, str] = {
     502: "csf",
 }
 
-_LEFT_RIGHT = ((25, 57), (30, 62), (136, 163), (137, 164))
+_LEFT_RIGHT = ((25, 57), (30, 62), (136, 163), (137, 164), PERIVASCULAR_SPACE, BRIGHT_RIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +71,7 @@ class LabelMap:
     Attributes
     ----------
     labels : torch.Tensor of int16, shape (X, Y, Z)
-        RAS+ axis order, 1 mm isotropic; FreeSurfer numbers and head tissues (`HEAD_TISSUES`).
+        RAS+ axis order, 1 mm isotropic; FreeSurfer numbers, head tissues (`HEAD_TISSUES`) and lesions (`LESION_TISSUES`).
     name : str
     """
 
@@ -80,7 +108,8 @@ def target_lookup(parts: Sequence[str] = PARTS) -> np.ndarray:
     """Class of each label number: 0 for background, 1 + position in `parts` otherwise; shape (1024,), int64."""
     lookup = np.zeros(1024, dtype=np.int64)
     for index, name in enumerate(parts, start=1):
-        lookup[STRUCTURES[name].label] = index
+        if STRUCTURES[name].label < len(lookup):  # the numbers of other pathology are ours, and in no map
+            lookup[STRUCTURES[name].label] = index
     for label, name in _COUNTS_AS.items():
         lookup[label] = parts.index(name) + 1
     return lookup
@@ -101,7 +130,7 @@ def mirror_lookup() -> np.ndarray:
 
 def tissue_of_label() -> dict[int, str]:
     """Name of the tissue of each label, without a side: labels of one tissue look alike in an image."""
-    tissues = {0: "background", 25: "lesion", 57: "lesion", **HEAD_TISSUES}
+    tissues = {0: "background", **LESION_TISSUES, **HEAD_TISSUES}
     for name in ANATOMICAL_PARTS:
         tissues.setdefault(STRUCTURES[name].label, name.removeprefix("left_").removeprefix("right_"))
     return tissues
