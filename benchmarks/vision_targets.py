@@ -362,12 +362,12 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -402,7 +402,7 @@ def main() -> None:
     print(described, end="\n\n")
     print("\n".join(markdown(list(results.values()))))
     if args.json:
-        content = {"machine": described, "parts": {name: _plain(asdict(result)) for name, result in results.items()}}
+        content = {"machine": described, "parts": {name: plain(asdict(result)) for name, result in results.items()}}
         args.json.write_text(json.dumps(content, indent=1, default=float) + "\n")
 
 
