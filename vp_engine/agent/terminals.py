@@ -41,7 +41,7 @@ CONTEXT_TERMINALS: tuple[str, ...] = (
 )
 """Tokens in front of the prompt and between the parts of a dialogue."""
 
-_CONSTANTS = ("Structure", "Suffix", "Word", "Reason", "Length", "Direction")
+_CONSTANTS = ("Structure", "Suffix", "Word", "Reason", "Length", "Direction", "Place", "Signal", "Fate", "Aspect")
 
 PROGRAM_TERMINALS: tuple[str, ...] = (
     STOP,

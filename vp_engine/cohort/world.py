@@ -10,6 +10,7 @@ import numpy as np
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.choice import Choice, PlannedScan
 from vp_engine.cohort.scans import Delineation, Scans, boxed
+from vp_engine.cohort.streams import Pair
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Image, Mask, SessionInfo
@@ -17,6 +18,9 @@ from vp_engine.errors import RequestRefused
 
 PHI_DISAGREES = "phi_disagrees"
 """Code of a refusal that is a fault of the model, not of the request."""
+
+NOT_ALIGNED = "not_aligned"
+"""Code of a refusal to follow something between two sessions that could not be registered to each other."""
 
 ANONYMOUS_BASELINE = date(1900, 1, 1)
 """Where the calendar of a participant starts when only days since baseline are known; BIDS has dates before 1925
@@ -41,6 +45,8 @@ class CohortWorld:
     delineated : dict
         (path of the scan, structure) → its choice, for everything delineated so far; `CohortEnvironment` takes out
         again what a program delineated that failed.
+    aligned_pairs : list of Pair
+        Images of two sessions that were registered for the programs, in order, whether that worked or not.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class CohortWorld:
         self._choices = {(choice.scan.session, choice.scan.suffix): choice for choice in choices}
         self._sessions = _sessions(choices)
         self.delineated: dict[tuple[str, str], Choice] = {}
+        self.aligned_pairs: list[Pair] = []
 
     @property
     def sessions(self) -> tuple[SessionInfo, ...]:
@@ -124,6 +131,49 @@ class CohortWorld:
     def features(self, image: Image, mask: Mask) -> np.ndarray:
         """What the network sees of an image of this world inside a mask on its grid, pooled; (C,) float32."""
         return self._scans.features(self.choice(image.session, image.suffix).scan.path, mask.data)
+
+    def landmarks(self, image: Image, structures: Sequence[str]) -> dict[str, Mask]:
+        """Delineate several structures with one pass of the network, without taking them as results."""
+        path = self.choice(image.session, image.suffix).scan.path
+        known = [name for name in structures if self._scans.can(name)]
+        self._scans.want(path, known)
+        found = {name: self._scans.delineation(path, name) for name in known}
+        return {
+            name: Mask(image=image, structure=name, data=one.full(), qc_score=one.qc_score, flags=one.flags)
+            for name, one in found.items()
+        }
+
+    def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
+        """Nothing has been trained to tell, so ``unclear``."""
+        del image, mask, aspect
+        return "unclear", 0.0
+
+    def aligned(self, image: Image, to: Image) -> np.ndarray:
+        """World of an image of this world → world of another, RAS+ mm, (4, 4); rigid, the identity in one session.
+
+        Raises
+        ------
+        RequestRefused
+            If the two sessions cannot be registered to each other.
+        """
+        if image.session == to.session:
+            return np.eye(4)
+        order = [self._sessions.index(one.session) for one in (image, to)]
+        scan, other = (self.choice(one.session, one.suffix).scan for one in (image, to))
+        pair = self._scans.between(*((scan, other) if order[0] < order[1] else (other, scan)))
+        if all((pair.fixed, pair.moving) != (kept.fixed, kept.moving) for kept in self.aligned_pairs):
+            self.aligned_pairs.append(pair)
+        if not pair.registration.accepted:
+            from vp_engine.volumes.registration import REASONS  # loaded by now
+
+            why = "; ".join(REASONS[reason] for reason in pair.registration.reasons)
+            raise RequestRefused(
+                f"Expected the {pair.fixed.suffix} image of session {pair.fixed.session} and the "
+                f"{pair.moving.suffix} image of session {pair.moving.session} to show one head in two positions, and "
+                f"they could not be aligned ({why}); ask for the volumes of each session, or name another contrast.",
+                code=NOT_ALIGNED,
+            )
+        return pair.leading_from(scan)
 
     def regions(self, saved: Iterable[Mask]) -> dict[tuple[str, str], Delineation]:
         """Regions among masks that were saved: (path of the scan, name) → where it is."""

@@ -40,6 +40,15 @@ BYTES_PER_VOXEL: Mapping[str, int] = MappingProxyType(
         "isolate": 8,
         "quality": 1,
         "features": 8,
+        "pieces": 16,
+        "smallest": 12,
+        "at_least": 12,
+        "touching": 12,
+        "perpendicular_diameter": 4,
+        "located": 64,
+        "with_signal": 64,
+        "relative_intensity": 64,
+        "describe": 64,
     }
 )
 """Most memory an op takes, per voxel of its largest argument; other ops take none to speak of."""

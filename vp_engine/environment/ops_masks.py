@@ -24,7 +24,7 @@ def volume(mask: Mask) -> Number:
     and so has an empty region of what was found; of anatomy, which everyone has, the volume is undefined: it was not
     found.
     """
-    return _number(mask, "volume", "mm3", partial(_volume_mm3, mask))
+    return number_of(mask, "volume", "mm3", partial(_volume_mm3, mask))
 
 
 def surface_area(mask: Mask) -> Number:
@@ -32,7 +32,7 @@ def surface_area(mask: Mask) -> Number:
 
     Marching cubes on the lightly smoothed mask, at the level that keeps its volume. Undefined for an empty mask.
     """
-    return _number(mask, "surface_area", "mm2", partial(_shape().surface_area_mm2, mask.data, mask.image.affine))
+    return number_of(mask, "surface_area", "mm2", partial(_shape().surface_area_mm2, mask.data, mask.image.affine))
 
 
 def sphericity(mask: Mask) -> Number:
@@ -40,7 +40,7 @@ def sphericity(mask: Mask) -> Number:
 
     Area of the ball of equal volume divided by the surface area. Undefined for an empty mask.
     """
-    return _number(mask, "sphericity", "1", partial(_shape().sphericity, mask.data, mask.image.affine))
+    return number_of(mask, "sphericity", "1", partial(_shape().sphericity, mask.data, mask.image.affine))
 
 
 def max_diameter(mask: Mask) -> Number:
@@ -48,7 +48,7 @@ def max_diameter(mask: Mask) -> Number:
 
     Measured between voxel centres, in three dimensions. Undefined for an empty mask.
     """
-    return _number(mask, "max_diameter", "mm", partial(_shape().max_diameter_mm, mask.data, mask.image.affine))
+    return number_of(mask, "max_diameter", "mm", partial(_shape().max_diameter_mm, mask.data, mask.image.affine))
 
 
 def mean_thickness(mask: Mask) -> Number:
@@ -57,7 +57,7 @@ def mean_thickness(mask: Mask) -> Number:
     At each voxel the diameter of the largest ball that fits into the structure and contains the voxel,
     averaged over the mask. Undefined for an empty mask.
     """
-    return _number(mask, "mean_thickness", "mm", partial(_shape().mean_thickness_mm, mask.data, mask.image.affine))
+    return number_of(mask, "mean_thickness", "mm", partial(_shape().mean_thickness_mm, mask.data, mask.image.affine))
 
 
 def count(mask: Mask) -> Number:
@@ -66,7 +66,7 @@ def count(mask: Mask) -> Number:
     Connected components; voxels that share a face, an edge or a corner are connected (26 neighbours).
     An empty mask has 0.
     """
-    return _number(mask, "count", "1", partial(_shape().count_components, mask.data))
+    return number_of(mask, "count", "1", partial(_shape().count_components, mask.data))
 
 
 def centroid_x(mask: Mask) -> Number:
@@ -130,7 +130,7 @@ def distance(a: Mask, b: Mask) -> Number:
     Belongs to the first structure. Both must be of the same session. Undefined when one is empty.
     """
     data, moved = on_grid(b, a.image)
-    number = _number(a, "distance", "mm", partial(_shape().distance_mm, a.data, data, a.image.affine))
+    number = number_of(a, "distance", "mm", partial(_shape().distance_mm, a.data, data, a.image.affine))
     flags = all_flags(number.flags, b.flags, b.image.flags, moved)
     return replace(number, qc_score=lowest_score(a, b), flags=flags)
 
@@ -139,16 +139,17 @@ def _centroid(mask: Mask, axis: int) -> Number:
     def coordinate() -> float:
         return float(voxels.centroid_ras_mm(mask.data, mask.image.affine)[axis])
 
-    return _number(mask, f"centroid_{'xyz'[axis]}", "mm", coordinate)
+    return number_of(mask, f"centroid_{'xyz'[axis]}", "mm", coordinate)
 
 
 def _intensity(image: Image, mask: Mask, measure: str, compute: Callable[[np.ndarray, np.ndarray], float]) -> Number:
     data, moved = on_grid(mask, image)
-    number = _number(mask, measure, image.unit, partial(compute, image.data, data))
+    number = number_of(mask, measure, image.unit, partial(compute, image.data, data))
     return replace(number, image=image.suffix, session=image.session, flags=all_flags(number.flags, image.flags, moved))
 
 
-def _number(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -> Number:
+def number_of(mask: Mask, measure: str, unit: str, compute: Callable[[], float]) -> Number:
+    """Measure of a mask as a number of its structure; undefined, with a flag, where `compute` says so."""
     value: float | None = None
     undefined: tuple[str, ...] = ()
     try:

@@ -11,14 +11,23 @@ from vp_engine.environment.vocabulary import REASONS
 from vp_engine.errors import RequestRefused
 
 
-def report(context: Context, value: Number | list[Number]) -> None:
-    """Write a number, or each of a list, as a row of the table ``measurements``.
+def report(context: Context, value: Number | Text | list[Number]) -> None:
+    """Write a number, each of a list, or what `describe` says as a row of the table ``measurements``.
 
     Two different numbers for one structure, measure, image and pair of sessions are refused: the table has one
-    row for them. The same number twice is one row.
+    row for them. The same number twice is one row. A word is a row of the measure it was asked for (``side``, ``place``,
+    ...) whose ``qc_score`` is the probability that the word is right; words of `compare` and `quality`, which say of
+    no structure what they are about, cannot be reported.
     """
-    for number in value if isinstance(value, list) else [value]:
-        _add(context, number)
+    for row in value if isinstance(value, list) else [value]:
+        if isinstance(row, Text) and row.target is None:
+            raise Misuse(
+                "this word belongs to no structure",
+                code="word_without_target",
+                expected="a number, or a word of describe(...)",
+                got=row.word,
+            )
+        _add(context, row)
 
 
 def save(context: Context, what: Mask | Cutout | list[Mask]) -> None:
@@ -68,7 +77,7 @@ def refuse(reason: Reason) -> None:
 def row_key(row: Number | Text) -> tuple[object, ...]:
     """What makes a row unique within a prompt: target, measure, image and sessions."""
     if isinstance(row, Text):
-        return row.target, "answer", None, row.session, None
+        return row.target, row.measure, row.image, row.session, None
     return row.target, row.measure, row.image, row.session, row.reference_session
 
 
@@ -102,9 +111,8 @@ def _add(context: Context, row: Number | Text) -> None:
             continue
         if kept == row:
             return
-        what = "answer" if isinstance(row, Text) else row.measure
         raise Misuse(
-            f"{what} of {row.target} is already reported with another value",
+            f"{row.measure} of {row.target} is already reported with another value",
             code="duplicate_row",
             expected="one number per structure, measure and session",
             got="two",

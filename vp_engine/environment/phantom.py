@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 
@@ -102,6 +102,21 @@ class PhantomWorld:
         """Nothing to see: zeros, (C,) float32."""
         del image, mask
         return np.zeros(FEATURES, dtype=np.float32)
+
+    def landmarks(self, image: Image, structures: Sequence[str]) -> dict[str, Mask]:
+        """Return the ellipsoids of several structures."""
+        known = [name for name in structures if set(STRUCTURES[name].parts) <= self.structures]
+        return {name: self.segment(image, name) for name in known}
+
+    def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
+        """Nothing to see, so ``unclear``."""
+        del image, mask, aspect
+        return "unclear", 0.0
+
+    def aligned(self, image: Image, to: Image) -> np.ndarray:
+        """Every session lies in the same place: the identity, (4, 4)."""
+        del image, to
+        return np.eye(4)
 
 
 def _affine() -> np.ndarray:

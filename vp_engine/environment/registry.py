@@ -8,8 +8,8 @@ constants.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -24,6 +24,10 @@ Word = Annotated[str, "Word"]
 Reason = Annotated[str, "Reason"]
 Length = Annotated[str, "Length"]
 Direction = Annotated[str, "Direction"]
+Place = Annotated[str, "Place"]
+Signal = Annotated[str, "Signal"]
+Fate = Annotated[str, "Fate"]
+Aspect = Annotated[str, "Aspect"]
 
 TYPE_NAMES: Mapping[type, str] = MappingProxyType(
     {
@@ -56,12 +60,15 @@ class Context:
         Values to feed back to the agent; ops append.
     phi : (D,) float array or None
         Conditioning vector of the segment call being run.
+    kept : dict
+        What ops have worked out of an image and need again at the next turn of a loop; ops fill it.
     """
 
     world: World
     results: list[Result]
     read: list[Value]
     phi: np.ndarray | None = None
+    kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def with_phi(self, phi: np.ndarray | None) -> Context:
         """Return the same context for a call with a conditioning vector."""
@@ -161,5 +168,7 @@ def type_of(value: Value) -> str:
         If it is no value of the language; `bool`, `int` and `str` are none.
     """
     if isinstance(value, list):
+        if not value:
+            return "List[Mask]"  # the pieces of an empty mask; no other list can be empty
         return f"List[{TYPE_NAMES[type(value[0])]}]"
     return TYPE_NAMES[type(value)]

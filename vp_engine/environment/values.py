@@ -183,21 +183,33 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A word from a closed list: what `compare` found, or an answer.
+    """A word from a closed list: what `compare` found, an answer, or what `describe` says.
 
     Attributes
     ----------
     word : str
         The word.
     target : str or None
-        Structure an answer is about; None for comparisons.
+        What an answer is about: a structure, a region; None for comparisons.
     session : SessionInfo or None
         Session an answer concerns; None when it concerns several.
+    measure : str
+        ``answer``, or the aspect that `describe` was asked.
+    image : str or None
+        Suffix of the image described; None for answers.
+    confidence : float or None
+        Probability that the word is right, 0 to 1; None for answers.
+    flags : tuple of str
+        Of the mask described, sorted.
     """
 
     word: str
     target: str | None = None
     session: SessionInfo | None = None
+    measure: str = "answer"
+    image: str | None = None
+    confidence: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 Result = Number | Text | Mask | Cutout

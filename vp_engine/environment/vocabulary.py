@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from vp_engine.anatomy import STRUCTURES
+from vp_engine.anatomy import SIDES, STRUCTURES
 
 SUFFIXES: tuple[str, ...] = (
     "T1w",
@@ -28,7 +28,49 @@ SUFFIXES: tuple[str, ...] = (
 )
 """BIDS suffixes a program can name."""
 
-WORDS: tuple[str, ...] = (
+SIGNALS: tuple[str, ...] = ("bright", "dark", "similar", "brightest", "darkest")
+"""How pieces look against the white matter around them; the last two are one piece of all."""
+
+FATES: tuple[str, ...] = ("new", "gone", "grown", "shrunk", "stable")
+"""What becomes of a piece between two sessions."""
+
+LOBES: tuple[str, ...] = ("frontal_lobe", "parietal_lobe", "temporal_lobe", "occipital_lobe", "insular_lobe")
+"""Parts of a hemisphere, without a side."""
+
+ZONES: tuple[str, ...] = (
+    "periventricular",
+    "juxtacortical",
+    "deep_white_matter",
+    "infratentorial",
+    "deep_gray_matter",
+)
+"""Parts of the brain by what is near; a piece has one beside its lobe."""
+
+HEMISPHERES: tuple[str, ...] = ("left_hemisphere", "right_hemisphere")
+
+PLACES: tuple[str, ...] = (
+    *(f"{side}_{lobe}" for side in SIDES for lobe in LOBES),
+    *LOBES,
+    *HEMISPHERES,
+    *ZONES,
+)
+"""Where a piece can be asked for."""
+
+ASPECTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "side": ("left", "right", "both", "midline", "none", "unclear"),
+        "place": (*(place for place in PLACES if place not in HEMISPHERES), "none", "unclear"),
+        "number": ("none", "one", "several", "many", "unclear"),
+        "signal": ("bright", "dark", "similar", "none", "unclear"),
+        "pattern": ("solid", "ring", "none", "unclear"),
+        "mass_effect": ("yes", "no", "none", "unclear"),
+        "enhancement": ("yes", "no", "none", "unclear"),
+    }
+)
+"""What `describe` can be asked -> the only words it answers with; `none`: the mask is empty, `unclear`: these images
+do not tell."""
+
+_FOUND_WORDS: tuple[str, ...] = (
     "left",
     "right",
     "equal",
@@ -52,6 +94,8 @@ WORDS: tuple[str, ...] = (
     "PDw",
     "ct",
 )
+
+WORDS: tuple[str, ...] = tuple(dict.fromkeys((*_FOUND_WORDS, *(w for words in ASPECTS.values() for w in words))))
 """What `answer` can say."""
 
 COMPARISONS: tuple[str, ...] = ("greater", "less", "equal")
@@ -96,6 +140,10 @@ TEXT_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Comparison": (*COMPARISONS, *QUALITIES),
         "Length": tuple(LENGTHS_MM),
         "Direction": DIRECTIONS,
+        "Place": PLACES,
+        "Signal": SIGNALS,
+        "Fate": FATES,
+        "Aspect": tuple(ASPECTS),
     }
 )
 """Every text type of the language -> the only words it can hold."""

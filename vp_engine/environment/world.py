@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -46,5 +47,50 @@ class World(Protocol):
         """Pool what the network sees of an image inside a mask on the image's grid; (C,) float32.
 
         All 0 when there is nothing to see: an empty mask, or a world without a network.
+        """
+        ...
+
+    def landmarks(self, image: Image, structures: Sequence[str]) -> dict[str, Mask]:
+        """Delineate several structures at once, as what other measures rest on; they are no results themselves.
+
+        Parameters
+        ----------
+        image : Image
+            One that `image` returned.
+        structures : sequence of str
+            Canonical names. Those that the weights do not know are left out of the result.
+        """
+        ...
+
+    def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
+        """Say what no measure says of what a mask holds: `pattern`, `mass_effect`, `enhancement`.
+
+        Parameters
+        ----------
+        image : Image
+            One that `image` returned.
+        mask : Mask
+            Not empty, on the image's grid.
+        aspect : str
+            One of `vocabulary.ASPECTS`.
+
+        Returns
+        -------
+        word : str
+            One of the words of the aspect; ``unclear`` when the images do not tell.
+        confidence : float
+            Probability that the word is right, 0 to 1; 0 for ``unclear``.
+        """
+        ...
+
+    def aligned(self, image: Image, to: Image) -> np.ndarray:
+        """World of an image → the same anatomy in the world of another, RAS+ mm, (4, 4); rigid.
+
+        The identity for two images of one session.
+
+        Raises
+        ------
+        RequestRefused
+            If the two sessions cannot be registered to each other.
         """
         ...

@@ -16,7 +16,7 @@ from vp_engine.measure.arithmetic import UndefinedMeasure
 _ROUNDING_MM = 1e-3
 _RIGHT_ANGLES = 1e-3
 
-_Box = tuple[slice, slice, slice]
+Box = tuple[slice, slice, slice]
 
 
 def dilated(mask: np.ndarray, affine: np.ndarray, *, length_mm: float) -> np.ndarray:
@@ -36,7 +36,7 @@ def dilated(mask: np.ndarray, affine: np.ndarray, *, length_mm: float) -> np.nda
     """
     if not mask.any():
         return mask.copy()
-    box = _around(mask, affine, margin_mm=length_mm)
+    box = box_around(mask, affine, margin_mm=length_mm)
     grown = mask.copy()
     here = mask[box]
     grown[box] = _within(~here, here, affine, length_mm) | here
@@ -60,7 +60,7 @@ def eroded(mask: np.ndarray, affine: np.ndarray, *, length_mm: float) -> np.ndar
     """
     if not mask.any():
         return mask.copy()
-    box = _around(mask, affine, margin_mm=length_mm)
+    box = box_around(mask, affine, margin_mm=length_mm)
     shrunk = mask.copy()
     here = mask[box]
     shrunk[box] &= ~_within(here, ~here, affine, length_mm)
@@ -83,7 +83,7 @@ def within(mask: np.ndarray, other: np.ndarray, affine: np.ndarray, *, length_mm
     """
     near = np.zeros_like(mask)
     if mask.any():
-        box = _around(mask, affine, margin_mm=length_mm)
+        box = box_around(mask, affine, margin_mm=length_mm)
         near[box] = _within(mask[box], other[box], affine, length_mm)
     return near
 
@@ -106,7 +106,7 @@ def nearer(mask: np.ndarray, to: np.ndarray, than: np.ndarray, affine: np.ndarra
         return chosen
     if not than.any():
         return mask.copy()
-    box = _around(mask | to | than, affine)
+    box = box_around(mask | to | than, affine)
     asked = mask[box]
     near_mm, far_mm = (_distances_mm(asked, other[box], affine) for other in (to, than))
     chosen[box][asked] = near_mm <= far_mm + _ROUNDING_MM
@@ -127,7 +127,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     largest = np.zeros_like(mask)
     if not mask.any():
         return largest
-    box = _around(mask, np.eye(4))
+    box = box_around(mask, np.eye(4))
     labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -158,7 +158,7 @@ def half(mask: np.ndarray, affine: np.ndarray, *, axis: int, positive: bool) -> 
     wanted = np.zeros_like(mask)
     if not mask.any():
         return wanted
-    box = _around(mask, affine)
+    box = box_around(mask, affine)
     step = np.asarray(affine, dtype=np.float64)[axis, :3]
     i, j, k = np.ogrid[box]
     along_mm = step[0] * i + step[1] * j + step[2] * k
@@ -190,13 +190,13 @@ def cropped_image(image: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> tu
     UndefinedMeasure
         If the mask is empty.
     """
-    box = _around(mask, affine)
+    box = box_around(mask, affine)
     box_affine = np.array(affine, dtype=np.float64)
     box_affine[:3, 3] += box_affine[:3, :3] @ [span.start for span in box]
     return image[box].copy(), box_affine
 
 
-def _around(mask: np.ndarray, affine: np.ndarray, *, margin_mm: float = 0.0) -> _Box:
+def box_around(mask: np.ndarray, affine: np.ndarray, *, margin_mm: float = 0.0) -> Box:
     """Box around a mask and everything on the grid within a margin of it."""
     matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
     # steps along one axis of the grid that a length in the world can come to, whatever its direction

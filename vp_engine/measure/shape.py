@@ -80,7 +80,7 @@ def max_diameter_mm(mask: np.ndarray, affine: np.ndarray) -> float:
     first = box.argmax(axis=2)[lines]
     last = box.shape[2] - 1 - box[:, :, ::-1].argmax(axis=2)[lines]
     ends = np.concatenate([np.stack([x, y, first], axis=1), np.stack([x, y, last], axis=1)])
-    points_mm = _hull_corners(ends @ box_affine[:3, :3].T)
+    points_mm = hull_corners(ends @ box_affine[:3, :3].T)
     return float(pdist(points_mm).max(initial=0.0))
 
 
@@ -164,7 +164,7 @@ def _level_keeping(smooth: np.ndarray, count: int) -> float:
     return float((values[smooth.size - count - 1] + values[smooth.size - count :].min()) / 2)
 
 
-def _hull_corners(points_mm: np.ndarray) -> np.ndarray:
+def hull_corners(points_mm: np.ndarray) -> np.ndarray:
     """Corners of the convex hull of (N, 3) points, of flat and straight sets too."""
     centred = points_mm - points_mm.mean(axis=0)
     _, extent, axes = np.linalg.svd(centred, full_matrices=False)

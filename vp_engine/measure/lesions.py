@@ -1,0 +1,232 @@
+"""Lesions one by one: the pieces of a mask, what they touch, how wide they are, how they look against white matter.
+
+Masks are (X, Y, Z) bool arrays. Affines are (4, 4), voxel to world, RAS+ mm, of any kind: anisotropic, flipped,
+oblique, sheared. Work on a piece is done in the box around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from scipy.spatial import cKDTree
+
+from vp_engine.measure.arithmetic import UndefinedMeasure
+from vp_engine.measure.regions import Box, box_around
+from vp_engine.measure.shape import hull_corners, max_diameter_mm
+from vp_engine.measure.voxels import cropped
+
+SURROUNDINGS_MM = 10.0
+"""How far around a lesion white matter is what it is compared with."""
+
+LEAST_WHITE_MATTER_MM3 = 200.0
+"""Least volume of white matter to compare a lesion with."""
+
+THICKER = 1.25
+"""Slices this much thicker than the pixels are wide were taken as slices; otherwise the plane is axial."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """One connected piece of a mask.
+
+    Attributes
+    ----------
+    where : tuple of 3 slices
+        The box around it.
+    inside : (x, y, z) bool array
+        The piece in that box.
+    voxels : int
+        How many are inside.
+    """
+
+    where: Box
+    inside: np.ndarray
+    voxels: int
+
+    def full(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The piece on the whole grid, (X, Y, Z) bool."""
+        mask = np.zeros(shape, dtype=bool)
+        mask[self.where] = self.inside
+        return mask
+
+
+def pieces(mask: np.ndarray) -> list[Piece]:
+    """The connected pieces of a mask (26 neighbours), largest first; of equal ones the first in C order first.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    list of Piece
+        Empty for an empty mask.
+    """
+    if not mask.any():
+        return []
+    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    statistics = cc3d.statistics(labels)
+    sizes = statistics["voxel_counts"]
+    # a stable sort keeps the order of the labels, which cc3d gives in the order of the scan
+    order = sorted(range(1, len(sizes)), key=lambda label: -int(sizes[label]))
+    found = []
+    for label in order:
+        where: Box = statistics["bounding_boxes"][label]
+        found.append(Piece(where, labels[where] == label, int(sizes[label])))
+    return found
+
+
+def touches(piece: Piece, other: np.ndarray) -> bool:
+    """Whether a piece overlaps another mask or has a voxel that shares a face, an edge or a corner with it.
+
+    Parameters
+    ----------
+    piece : Piece
+    other : (X, Y, Z) bool array
+        On the grid of the piece.
+    """
+    spans = [
+        slice(max(0, span.start - 1), min(size, span.stop + 1))
+        for span, size in zip(piece.where, other.shape, strict=True)
+    ]
+    around = other[spans[0], spans[1], spans[2]]
+    if not around.any():
+        return False
+    grown = np.zeros(around.shape, dtype=bool)
+    starts = [inner.start - outer.start for inner, outer in zip(piece.where, spans, strict=True)]
+    grown[tuple(slice(s, s + n) for s, n in zip(starts, piece.inside.shape, strict=True))] = piece.inside
+    for axis in range(3):
+        line = np.moveaxis(grown, axis, 0)
+        wide = line.copy()
+        wide[1:] |= line[:-1]
+        wide[:-1] |= line[1:]
+        line[:] = wide
+    return bool((grown & around).any())
+
+
+def perpendicular_diameter_mm(mask: np.ndarray, affine: np.ndarray) -> float:
+    """Longest diameter across the longest one, in the slice where that is longest, in mm.
+
+    As in RECIST and RANO, both diameters lie in one slice: the slices are those of the file where they are thicker
+    than the pixels are wide (by a quarter at least), else the axial ones. The longest diameter is measured between
+    voxel centres in every slice; in the slice where it is longest, the longest line at right angles to it
+    between two voxels of the mask is taken, to within half a pixel. 0 for a row of voxels.
+
+    Raises
+    ------
+    UndefinedMeasure
+        If the mask is empty.
+
+    References
+    ----------
+    Eisenhauer et al. 2009, *New response evaluation criteria in solid tumours: revised RECIST guideline*;
+    Wen et al. 2010, *Updated response assessment criteria for high-grade gliomas* (RANO).
+    """
+    box, box_affine = cropped(mask, affine)
+    axis = slice_axis(box_affine)
+    matrix = np.delete(box_affine[:3, :3], axis, axis=1)
+    longest_mm, ends_mm, chosen = -1.0, np.zeros((2, 3)), box[:, :, 0]
+    for plane in np.moveaxis(box, axis, 0):
+        if plane.any():
+            found_mm = _farthest(_row_ends(plane) @ matrix.T)
+            length_mm = float(np.linalg.norm(found_mm[1] - found_mm[0]))
+            if length_mm > longest_mm:
+                longest_mm, ends_mm, chosen = length_mm, found_mm, plane
+    if longest_mm <= 0.0:
+        return 0.0
+    along = (ends_mm[1] - ends_mm[0]) / longest_mm
+    points_mm = np.argwhere(chosen) @ matrix.T
+    normal = np.cross(matrix[:, 0], matrix[:, 1])
+    across = np.cross(normal / np.linalg.norm(normal), along)
+    half_pixel_mm = float(np.linalg.norm(matrix, axis=0).max()) / 2
+    return _widest(points_mm @ along, points_mm @ across, half_pixel_mm)
+
+
+def slice_axis(affine: np.ndarray) -> int:
+    """Voxel axis across the slices: the thickest, or the one nearest to the world's vertical when none is thicker."""
+    matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
+    spacing_mm = np.linalg.norm(matrix, axis=0)
+    thickest = int(spacing_mm.argmax())
+    if spacing_mm[thickest] >= THICKER * np.delete(spacing_mm, thickest).max():
+        return thickest
+    return int(np.abs(matrix[2] / spacing_mm).argmax())
+
+
+def relative_intensity(
+    image: np.ndarray, mask: np.ndarray, white_matter: tuple[np.ndarray, np.ndarray], affine: np.ndarray
+) -> float:
+    """Mean intensity in a mask divided by the median of the white matter around it (unit 1).
+
+    Around it is within 10 mm. With less than 200 mm3 of white matter there, that of the side which is nearer is taken,
+    or of both sides when that is too little as well.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) array
+    mask : (X, Y, Z) bool array
+    white_matter : two (X, Y, Z) bool arrays
+        Cerebral white matter of the left and the right, without any lesion.
+    affine : (4, 4) array
+
+    Raises
+    ------
+    UndefinedMeasure
+        ``empty_mask`` if the mask is empty, ``no_white_matter`` if there is too little to compare with,
+        ``zero_denominator`` if its median is not above 0.
+    """
+    reference = _median_around(image, mask, white_matter, affine)
+    if not reference > 0:
+        raise UndefinedMeasure("the white matter has no intensity above 0", code="zero_denominator")
+    return float(image[mask].mean(dtype=np.float64)) / reference
+
+
+def _median_around(
+    image: np.ndarray, mask: np.ndarray, white_matter: tuple[np.ndarray, np.ndarray], affine: np.ndarray
+) -> float:
+    matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
+    voxel_mm3 = abs(float(np.linalg.det(matrix)))
+    box = box_around(mask, affine, margin_mm=SURROUNDINGS_MM)
+    here = mask[box]
+    tree = cKDTree(np.argwhere(here) @ matrix.T)
+    near, nearest_mm = [], []
+    for side in white_matter:
+        voxels = np.argwhere(side[box])
+        away_mm, _ = tree.query(voxels @ matrix.T, distance_upper_bound=SURROUNDINGS_MM)
+        near.append(image[box][tuple(voxels[away_mm <= SURROUNDINGS_MM].T)])
+        nearest_mm.append(float(away_mm.min(initial=np.inf)))
+    left, right = white_matter
+    sides = [left, right] if nearest_mm[0] <= nearest_mm[1] else [right, left]
+    for values in (np.concatenate(near), image[sides[0]], np.concatenate([image[left], image[right]])):
+        if values.size * voxel_mm3 >= LEAST_WHITE_MATTER_MM3:
+            return float(np.median(values))
+    raise UndefinedMeasure("there is no white matter to compare with", code="no_white_matter")
+
+
+def at_least(piece: Piece, affine: np.ndarray, *, length_mm: float) -> bool:
+    """Whether the longest diameter of a piece, in three dimensions between voxel centres, is a length or more."""
+    return max_diameter_mm(piece.inside, affine) >= length_mm - 1e-3
+
+
+def _row_ends(plane: np.ndarray) -> np.ndarray:
+    """First and last voxel of every row of a plane that is not empty; (N, 2) indices, corners of its hull among them."""
+    rows = np.flatnonzero(plane.any(axis=1))
+    first = plane[rows].argmax(axis=1)
+    last = plane.shape[1] - 1 - plane[rows][:, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
+
+
+def _farthest(points_mm: np.ndarray) -> np.ndarray:
+    """The two of (N, 3) points that are farthest from each other; (2, 3)."""
+    corners_mm = hull_corners(points_mm)
+    away_mm = np.linalg.norm(corners_mm[:, None] - corners_mm[None], axis=2)
+    return corners_mm[list(np.unravel_index(int(away_mm.argmax()), away_mm.shape))]
+
+
+def _widest(along_mm: np.ndarray, across_mm: np.ndarray, tolerance_mm: float) -> float:
+    """Largest difference of `across_mm` among points whose `along_mm` differ by no more than a tolerance."""
+    order = np.argsort(along_mm, kind="stable")
+    along_mm, across_mm = along_mm[order], across_mm[order]
+    stops = np.searchsorted(along_mm, along_mm + tolerance_mm + 1e-6, side="right")
+    return max(float(np.ptp(across_mm[start:stop])) for start, stop in enumerate(stops))
