@@ -162,14 +162,15 @@ def transcript_name(participant: str, session: str | None, prompt_id: str) -> Pu
 def transform_name(
     participant: str, session: str | None, *, moving: str, fixed: str, extension: str = ".txt"
 ) -> PurePosixPath:
-    """Path of the transform with which one contrast of a session is resampled onto another.
+    """Path of the transform with which one image is resampled onto another.
 
     Parameters
     ----------
     participant : str
     session : str, optional
+        Of the fixed image.
     moving, fixed : str
-        Suffixes of the images.
+        Suffixes of the images; of one of another session, `session_image`.
     extension : str
         ``.txt``, or ``.json`` for its sidecar.
 
@@ -190,6 +191,15 @@ def transform_name(
     labels = {**_subject(participant, session), "from": moving, "to": fixed, "mode": "image"}
     parts = [f"{key}-{check_label(label, f'a label for {key!r}')}" for key, label in labels.items()]
     return _folder(participant, session) / "anat" / f"{'_'.join(parts)}_xfm{extension}"
+
+
+def session_image(session: str, suffix: str) -> str:
+    """The image of another session as a BIDS label.
+
+    >>> session_image("02", "FLAIR")
+    'ses02FLAIR'
+    """
+    return f"ses{session}{suffix}"
 
 
 def structure_label(structure: str) -> str:

@@ -20,6 +20,7 @@ from vp_engine.bids.derivatives import (
     mask_name,
     output_path,
     raw_uri,
+    session_image,
     sidecar,
     structure_label,
     transcript_name,
@@ -75,12 +76,13 @@ def write_masks(
     scans: Scans,
     *,
     regions: Mapping[tuple[str, str], Delineation] = MappingProxyType({}),
+    between: Sequence[Pair] = (),
     record_id: str,
 ) -> Written:
     """Write every structure a task delineated, and the regions it saved, in the geometry of their scans.
 
     Structures that do not overlap share a dseg; the others, and regions, get a mask each. With them go the transforms
-    of the images that were to be read together with the scan.
+    of the images that were to be read together with the scan, and those between sessions.
 
     Parameters
     ----------
@@ -92,6 +94,8 @@ def write_masks(
     scans : Scans
     regions : mapping
         (path of the scan, name) → where it is; of scans with delineations.
+    between : sequence of Pair
+        Images of two sessions that the regions may rest on.
     record_id : str
 
     Raises
@@ -99,7 +103,7 @@ def write_masks(
     InfrastructureError
         When the file system refuses.
     """
-    written = Written()
+    written = Written(outputs=write_transforms(root, task.participant, between))
     for path in sorted({path for path, _ in delineated}):
         names = sorted(name for scan, name in delineated if scan == path)
         found = {name: scans.delineation(path, name) for name in names}
@@ -107,7 +111,8 @@ def write_masks(
         companions = scans.companions(path)
         for pair in (companion.pair for companion in companions if companion.pair is not None):
             written.outputs |= _write_transform(root, task.participant, pair)
-        _write_scan(root, task, delineated[path, names[0]], found, scans=scans, into=written)
+        pairs = [pair for pair in between if path in (pair.fixed.path, pair.moving.path)]
+        _write_scan(root, task, delineated[path, names[0]], found, scans=scans, between=pairs, into=written)
     for row in written.segmentations:
         row["record_id"] = record_id
     return written
@@ -155,6 +160,22 @@ def cutout_volume(cutout: Cutout, scan: Volume) -> Volume:
     """What was cut out of a scan, as an image; on the grid of the scan also with its header fields."""
     forms = scan.forms if cutout.isolated else None
     return Volume(cutout.data, cutout.affine, lateralised=scan.lateralised, forms=forms)
+
+
+def write_transforms(root: Path, participant: str, pairs: Iterable[Pair]) -> dict[str, str]:
+    """Write how images of a participant lie to each other; of one that is not to be believed, the sidecar that says so.
+
+    Returns
+    -------
+    dict of str to str
+        File, relative to the derivative dataset → sha256.
+
+    Raises
+    ------
+    InfrastructureError
+        When the file system refuses.
+    """
+    return {name: sha256 for pair in pairs for name, sha256 in _write_transform(root, participant, pair).items()}
 
 
 def read_registrations(root: Path, records: Iterable[TaskRecord]) -> dict[Sha256Pair, Registration]:
@@ -231,10 +252,19 @@ def _structures_by_prompt(output: Path, dataset: str) -> dict[str, list[str]]:
 
 
 def _write_scan(
-    root: Path, task: Task, choice: Choice, found: Mapping[str, Delineation], *, scans: Scans, into: Written
+    root: Path,
+    task: Task,
+    choice: Choice,
+    found: Mapping[str, Delineation],
+    *,
+    scans: Scans,
+    between: Sequence[Pair],
+    into: Written,
 ) -> None:
     scan, like = choice.scan, scans.volume(choice.scan.path)
-    about = _sidecar(task.participant, scan.path, scans.companions(scan.path))
+    companions = scans.companions(scan.path)
+    about = _sidecar(task.participant, scan.path, companions)
+    about_regions = _sidecar(task.participant, scan.path, companions, between)
     # one name per grid: images other than the best of the session are told apart by the space they define
     best = next(other.scan for other in task.choices if other.scan.session == scan.session)
     space = "orig" if scan.suffix == best.suffix else scan.suffix
@@ -247,7 +277,9 @@ def _write_scan(
         images.append((mask_name(*place, name, entities, space=space), mask, (name,)))
     voxel_mm3 = voxel_volume_mm3(like.affine)
     for file, labels, names in images:
-        sha256 = _write_image(root, file, labels, like=like, about=about, into=into)
+        is_region = not any(name in STRUCTURES for name in names)
+        described = about_regions if is_region else about
+        sha256 = _write_image(root, file, labels, like=like, about=described, into=into)
         is_dseg = labels is packed.labels
         for name in names:
             into.segmentations.append(
@@ -285,18 +317,26 @@ def _write_sidecar(root: Path, image: PurePosixPath, about: Mapping[str, Any], *
     into.outputs[name] = publish_json(output_path(root, PurePosixPath(name)), about)
 
 
-def _sidecar(participant: str, path: str, companions: Iterable[Companion]) -> dict[str, Any]:
+def _sidecar(
+    participant: str, path: str, companions: Iterable[Companion], between: Sequence[Pair] = ()
+) -> dict[str, Any]:
     read = [companion for companion in companions if companion.flag is None]
+    used = [companion.pair for companion in read if companion.pair is not None]
+    used += [pair for pair in between if pair.registration.accepted]
+    others = [scan.path for pair in between for scan in (pair.fixed, pair.moving)]
     return sidecar(
         image=path,
-        sources=[companion.scan.path for companion in read],
-        transforms=[_transform_name(participant, companion.pair) for companion in read if companion.pair is not None],
+        sources=[*(companion.scan.path for companion in read), *others],
+        transforms=[_transform_name(participant, pair) for pair in used],
     )
 
 
 def _transform_name(participant: str, pair: Pair, extension: str = ".txt") -> PurePosixPath:
     fixed, moving = pair.fixed, pair.moving
-    return transform_name(participant, fixed.session, moving=moving.suffix, fixed=fixed.suffix, extension=extension)
+    label = moving.suffix
+    if moving.session != fixed.session:
+        label = session_image(str(moving.session), moving.suffix)
+    return transform_name(participant, fixed.session, moving=label, fixed=fixed.suffix, extension=extension)
 
 
 def _write_transform(root: Path, participant: str, pair: Pair) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vp_engine.anatomy import STRUCTURES
+from vp_engine.environment.ops_longitudinal import OUTSIDE_OTHER_SESSION
 from vp_engine.volumes.codes import FIXES, NOTICES
 
 NOT_SKULL_BOUNDED = "not_skull_bounded"
@@ -39,6 +40,10 @@ FLAGS: Mapping[str, str] = MappingProxyType(
             "follows a colon"
         ),
         "mask_resampled": "a mask was used on the grid of another image than the one it was made on",
+        OUTSIDE_OTHER_SESSION: (
+            "a part of what was followed lies where the other session has no image; it was left out, as it can be "
+            "neither new nor gone"
+        ),
         "different_images": "the number is made of measurements on two contrasts",
         "empty_mask": "nothing was found, so that there is no value",
         "part_not_found": (

@@ -11,8 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.choice import PlannedScan
 from vp_engine.cohort.flags import mask_flags, reaches_skull
-from vp_engine.cohort.streams import Companion, Streams
+from vp_engine.cohort.streams import Companion, Pair, Streams
 from vp_engine.errors import InputRefused, RequestRefused
 from vp_engine.measure.surroundings import is_skull_stripped
 from vp_engine.volumes.intake import GateLimits
@@ -208,6 +209,16 @@ class Scans:
     def left_out(self, path: str) -> tuple[str, ...]:
         """Flags of images that should have been read together with a scan and were not."""
         return tuple(companion.flag for companion in self.companions(path) if companion.flag is not None)
+
+    def between(self, earlier: PlannedScan, later: PlannedScan) -> Pair:
+        """Scans of two sessions, registered; the pair says whether that is to be believed.
+
+        Raises
+        ------
+        InputRefused
+            If one of them is refused.
+        """
+        return self._streams.between(earlier, later, self.volume)
 
     def want(self, path: str, structures: Iterable[str]) -> None:
         """Announce structures that will be asked for, so that one call of the network gives them all."""

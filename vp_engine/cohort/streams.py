@@ -1,4 +1,4 @@
-"""Which other images of a session are read together with one, and where they lie: each pair is registered once."""
+"""Where images of one person lie relative to each other: those read together, and sessions; each pair once."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Sha256Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Two images of one session, registered.
+    """Two images of one person, registered.
 
     Attributes
     ----------
     fixed, moving : PlannedScan
-        Fixed is the one that comes first in `SUFFIX_ORDER`.
+        Fixed is the one of the earlier session; in one session, the one that comes first in `SUFFIX_ORDER`.
     sha256 : tuple of str
         Of the files, fixed and moving.
     registration : Registration
@@ -37,6 +37,10 @@ class Pair:
     moving: PlannedScan
     sha256: Sha256Pair
     registration: Registration
+
+    def leading_from(self, scan: PlannedScan) -> Matrix:
+        """World of one of the two → world of the other, RAS+ mm, (4, 4)."""
+        return self.registration.fixed_to_moving if scan == self.fixed else self.registration.moving_to_fixed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +63,7 @@ class Companion:
         """World of the other image → world of the one delineated, RAS+ mm, (4, 4); None when it is left out."""
         if self.pair is None or not self.pair.registration.accepted:
             return None
-        registration = self.pair.registration
-        return registration.moving_to_fixed if self.pair.moving == self.scan else registration.fixed_to_moving
+        return self.pair.leading_from(self.scan)
 
     def placed(self, volume: Volume) -> Volume:
         """The other image in the world of the one delineated: the same voxels under another affine.
@@ -83,7 +86,7 @@ class Companion:
 
 
 class Streams:
-    """The companions of the scans of one participant.
+    """The companions of the scans of one participant, and how its sessions lie to each other.
 
     Parameters
     ----------
@@ -128,6 +131,30 @@ class Streams:
             self._companions[path] = tuple(self._companion(choice.scan, other, read) for other in choice.others)
         return self._companions[path]
 
+    def between(self, earlier: PlannedScan, later: PlannedScan, read: Callable[[str], Volume]) -> Pair:
+        """Images of two sessions, registered, whether that is to be believed or not.
+
+        Parameters
+        ----------
+        earlier, later : PlannedScan
+        read : callable
+            Path → its image.
+
+        Raises
+        ------
+        InputRefused
+            If the gate refuses one of them.
+        """
+        return self._registered(earlier, later, read)
+
+    def _registered(self, fixed: PlannedScan, moving: PlannedScan, read: Callable[[str], Volume]) -> Pair:
+        from vp_engine.volumes.registration import register  # with it come scipy and, when it runs, SimpleITK
+
+        hashes = str(self._sha256[fixed.path]), str(self._sha256[moving.path])
+        if hashes not in self._registrations:
+            self._registrations[hashes] = register(read(fixed.path), read(moving.path))
+        return Pair(fixed, moving, hashes, self._registrations[hashes])
+
     def _companion(self, scan: PlannedScan, other: PlannedScan, read: Callable[[str], Volume]) -> Companion:
         read(scan.path)
         try:
@@ -136,12 +163,7 @@ class Streams:
             _log.warning("%s is read without %s: %s", scan.path, other.path, refusal.message)
             return Companion(other, None)
         fixed, moving = sorted((scan, other), key=lambda one: suffix_rank(one.suffix))
-        from vp_engine.volumes.registration import register  # with it come scipy and, when it runs, SimpleITK
-
-        hashes = str(self._sha256[fixed.path]), str(self._sha256[moving.path])
-        if hashes not in self._registrations:
-            self._registrations[hashes] = register(read(fixed.path), read(moving.path))
-        pair = Pair(fixed, moving, hashes, self._registrations[hashes])
+        pair = self._registered(fixed, moving, read)
         if not pair.registration.accepted:
             reasons = ", ".join(pair.registration.reasons)
             _log.warning("%s is read without %s, which could not be aligned: %s", scan.path, other.path, reasons)

@@ -38,6 +38,8 @@ BYTES_PER_VOXEL: Mapping[str, int] = MappingProxyType(
         "part": 16,
         "crop": 4,
         "isolate": 8,
+        "changed": 32,
+        "follow": 32,
         "quality": 1,
         "features": 8,
         "pieces": 16,

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from vp_engine.environment import ops_images, ops_lesions, ops_masks, ops_numbers, ops_places, ops_regions, ops_results
+from vp_engine.environment import (
+    ops_images,
+    ops_lesions,
+    ops_longitudinal,
+    ops_masks,
+    ops_numbers,
+    ops_places,
+    ops_regions,
+    ops_results,
+)
 from vp_engine.environment.registry import Op, Parameter, op_of
 
 __all__ = ["OPS", "Op", "Parameter"]
@@ -16,6 +25,7 @@ _FUNCTIONS = (
     *ops_masks.FUNCTIONS,
     *ops_lesions.FUNCTIONS,
     *ops_places.FUNCTIONS,
+    *ops_longitudinal.FUNCTIONS,
     *ops_numbers.FUNCTIONS,
     *ops_results.FUNCTIONS,
 )
