@@ -9,7 +9,8 @@ by itself; every other structure is a union of parts. The composites nest withou
 - `cerebrum` = `left_hemisphere` + `right_hemisphere` + `lesion`, which has no side
 - `gray_matter` = `cerebral_cortex` + `cerebellum_cortex` + `deep_gray_matter`, which holds the `basal_ganglia`
 - `lesion` = `white_matter_lesion` + `tumor` + `stroke_lesion` + `hemorrhage` + `resection_cavity`
-- `tumor` = `tumor_core` + `edema`, as the whole tumour of BraTS; `tumor_core` = `enhancing_tumor` + `non_enhancing_tumor`
+- `tumor` = `tumor_core` + `edema`, the whole tumour of BraTS
+- `tumor_core` = `enhancing_tumor` + `non_enhancing_tumor`
 
 `deep_gray_matter` and `gray_matter` are FreeSurfer's SubCortGray and TotalGray, `cerebrum` its SupraTentorialNotVent.
 `brain` has the brainstem, which FreeSurfer's BrainSeg leaves out, and not the fluid around it, which BrainSeg counts.
@@ -141,7 +142,7 @@ _COMPOSITES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 
-# name: (label, parts, synonyms)
+# by name: label, parts, synonyms
 _PATHOLOGY: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "lesion": (3001, _LESIONS, ("lesions", "brain lesion", "focal lesion", "plaque")),
     "white_matter_lesion": (

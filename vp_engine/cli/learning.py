@@ -45,6 +45,12 @@ def train(
         Path | None,
         typer.Option(help="vision, quality: archive of lesion masks in MNI space, pasted into some images (.npz)."),
     ] = None,
+    strokes: Annotated[
+        Path | None, typer.Option(help="vision, quality: archive of stroke masks in MNI space, as --lesions (.npz).")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="vision, agent: folder of weights to train on from; none: from the beginning.")
+    ] = None,
     reader: Annotated[
         Path | None, typer.Option(help="agent: folder of a pre-trained BERT encoder to start from; none: from scratch.")
     ] = None,
@@ -79,9 +85,15 @@ def train(
     if recipe not in recipes:
         raise ConfigError(f"--recipe: expected one of {', '.join(recipes)}, got {recipe!r}")
     if what is Trainable.VISION:
-        print(vision.train_vision(maps, out, recipe=vision.RECIPES[recipe], device=device, lesions_path=lesions))
+        chosen = vision.RECIPES[recipe]
+        print(
+            vision.train_vision(
+                maps, out, recipe=chosen, device=device, lesions_path=lesions, strokes_path=strokes, start=start
+            )
+        )
     else:
-        print(quality.train_quality(maps, out, recipe=quality.RECIPES[recipe], device=device, lesions_path=lesions))
+        fit = quality.RECIPES[recipe]
+        print(quality.train_quality(maps, out, recipe=fit, device=device, lesions_path=lesions, strokes_path=strokes))
 
 
 class Suite(enum.StrEnum):

@@ -20,6 +20,9 @@ DENSITY_HU: Mapping[str, tuple[float, float]] = {
     "background": (_AIR_HU, 0.0), "thalamus": (35.0, 1.5), "ventral_dc": (31.0, 1.5), "pallidum": (38.0, 3.0),
     "lesion": (20.0, 3.0), "choroid": (45.0, 20.0), "vessel": (45.0, 5.0), "artery": (45.0, 5.0),
     "sinus": (55.0, 6.0), "muscle": (55.0, 4.0), "skin": (-60.0, 25.0), "soft_tissue": (30.0, 20.0),
+    "necrosis": (22.0, 4.0), "enhancing": (42.0, 6.0), "edema": (19.0, 3.0), "glioma": (25.0, 5.0),
+    "stroke_cavity": (9.0, 3.0), "gliosis": (20.0, 4.0), "blood": (65.0, 7.0), "blood_rim": (58.0, 8.0),
+    "surgical_cavity": (10.0, 4.0), "perivascular_space": (20.0, 3.0), "bright_rim": (25.0, 2.0),
     "mucosa": (35.0, 10.0), "eye": (12.0, 4.0), "bone": (1100.0, 130.0), "marrow": (400.0, 120.0),
 }  # fmt: skip
 """Mean and spread between heads of the density of each tissue, in Hounsfield units.
@@ -42,7 +45,8 @@ def draw_ct(rng: np.random.Generator) -> tuple[Intensity, tuple[float, float]]:
     else:
         low, high = _AIR_HU, 3000.0
     scaled = {tissue: max(0.0, (hu - _AIR_HU) / 1000) for tissue, hu in densities.items()}
-    intensity = intensity_of(scaled, {tissue: hu / 1000 for tissue, hu in textures.items()})
+    stds = {tissue: hu / 1000 for tissue, hu in textures.items()}
+    intensity = intensity_of(scaled, stds, patchiness=float(rng.uniform(0.0, 0.3)))
     return intensity, ((low - _AIR_HU) / 1000, (high - _AIR_HU) / 1000)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.synthesis.label_maps import LabelMap
-from vp_engine.synthesis.lesions import LesionMask
+from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.rigid import draw_rigid
 from vp_engine.synthesis.scan import HeadParameters, ScanParameters, draw_head, draw_scan, synthesise
@@ -21,6 +21,8 @@ KINDS = (
     "kspace",
 )  # fmt: skip
 """What can be wrong with a scan."""
+
+_NO_PATIENTS = LesionSources()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,7 @@ def degraded_scans(
     images: int,
     structures_per_image: int,
     seed: int,
-    lesions: Sequence[LesionMask] = (),
+    lesions: LesionSources = _NO_PATIENTS,
 ) -> Iterator[KnownScan]:
     """Synthetic scans of all grades of quality.
 
@@ -67,7 +69,7 @@ def degraded_scans(
         Parts and unions, drawn anew for each image: masks of one image resemble each other.
     seed : int
         The same scans and structures for the same seed.
-    lesions : sequence of LesionMask
+    lesions : LesionSources
         Lesions of real patients, pasted into some.
     """
     unions = {name: structure.parts for name, structure in STRUCTURES.items() if structure.parts}
@@ -81,7 +83,7 @@ def degraded_scans(
 
 
 def draw_degraded(
-    rng: np.random.Generator, *, lesions: Sequence[LesionMask] = ()
+    rng: np.random.Generator, *, lesions: LesionSources = _NO_PATIENTS
 ) -> tuple[HeadParameters, ScanParameters]:
     """Draw a head and one image of it with none, one or two things wrong, from hardly noticed to ruinous."""
     severity = float(rng.random())

@@ -24,7 +24,7 @@ STROKE_CAVITY, GLIOSIS = 705, 706
 BLOOD, BLOOD_RIM = 707, 708
 SURGICAL_CAVITY = 709
 PERIVASCULAR_SPACE, BRIGHT_RIM = (711, 712), (713, 714)
-"""Labels of what the synthesis puts into a map; the last two, left and right, are normal white matter that looks odd."""
+"""Labels of what the synthesis puts into a map; the last two, left and right, are white matter that looks odd."""
 
 LESION_TISSUES: Mapping[int, str] = {
     25: "lesion", 57: "lesion", NECROSIS: "necrosis", ENHANCING: "enhancing", EDEMA: "edema", GLIOMA: "glioma",
@@ -71,7 +71,7 @@ class LabelMap:
     Attributes
     ----------
     labels : torch.Tensor of int16, shape (X, Y, Z)
-        RAS+ axis order, 1 mm isotropic; FreeSurfer numbers, head tissues (`HEAD_TISSUES`) and lesions (`LESION_TISSUES`).
+        RAS+ axis order, 1 mm isotropic; FreeSurfer numbers, `HEAD_TISSUES` and `LESION_TISSUES`.
     name : str
     """
 

@@ -29,6 +29,12 @@ class SynthesisRanges:
         Slices of `thickness_mm`; or all axes blurred to `low_resolution_mm`, as of a coarse scan on a fine grid.
     deface, motion, ghosting, kspace : float
         Of heads that are not stripped; of images other than CT.
+    lesion_free, pasted_lesions, grown_lesions : float
+        Of heads whose map loses its own white-matter lesions; that get those of a patient; that get some from noise.
+    stroke, tumor, hemorrhage, resection : float
+        Of heads with one of them; no head has two.
+    lookalikes : float
+        Of heads with perivascular spaces, and of those with bright rims around the ventricles.
     streams : tuple of float
         Probability of one, two, ... images of a head.
     same_grid, corrupt_stream : float
@@ -53,8 +59,14 @@ class SynthesisRanges:
     ct: float = 0.03
     skull_strip: float = 0.5
     deface: float = 0.1
+    lesion_free: float = 0.35
     pasted_lesions: float = 0.2
-    lesion_free: float = 0.3
+    grown_lesions: float = 0.15
+    stroke: float = 0.08
+    tumor: float = 0.1
+    hemorrhage: float = 0.05
+    resection: float = 0.04
+    lookalikes: float = 0.25
     bias_log_std: float = 0.3
     noise_std: float = 0.05
     motion: float = 0.1

@@ -26,9 +26,9 @@ from vp_engine.synthesis.ghosting import Ghosting, apply_ghosting, draw_ghosting
 from vp_engine.synthesis.intensity import Intensity, apply_intensity, apply_texture, draw_intensity
 from vp_engine.synthesis.kspace import KSpaceErrors, apply_kspace_errors, draw_kspace_errors
 from vp_engine.synthesis.label_maps import LabelMap, brain_points, mirror_lookup, target_lookup
-from vp_engine.synthesis.lesions import LesionMask, Lesions, apply_lesions, draw_lesions
 from vp_engine.synthesis.motion import Motion, apply_motion, draw_motion
 from vp_engine.synthesis.noise import Noise, apply_noise, draw_noise
+from vp_engine.synthesis.pathology import LesionSources, Pathology, apply_pathology, draw_pathology
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.resolution import Resolution, apply_resolution, apply_smoothing, draw_resolution
 from vp_engine.synthesis.rigid import Rigid, draw_rigid
@@ -36,6 +36,7 @@ from vp_engine.synthesis.skull_strip import SkullStrip, apply_skull_strip, draw_
 from vp_engine.volumes.intensity import rescale
 
 _CSF = PARTS.index("csf") + 1
+_NO_PATIENTS = LesionSources()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class HeadParameters:
     """
 
     deformation: Deformation
-    lesions: Lesions
+    pathology: Pathology
     centre_mm: tuple[float, float, float]
     strip: SkullStrip | None
     defacing: Defacing | None
@@ -118,7 +119,7 @@ def random_head(
     label_maps: Sequence[LabelMap],
     ranges: SynthesisRanges,
     *,
-    lesions: Sequence[LesionMask] = (),
+    lesions: LesionSources = _NO_PATIENTS,
     device: str = "cpu",
 ) -> SyntheticHead:
     """Draw a head with its images and build it.
@@ -129,7 +130,7 @@ def random_head(
     label_maps : sequence of LabelMap
         One of them is drawn.
     ranges : SynthesisRanges
-    lesions : sequence of LesionMask
+    lesions : LesionSources
         Lesions of real patients to paste; none are pasted where there are none.
     device : str
         Where the tensors are computed and stay.
@@ -140,14 +141,14 @@ def random_head(
 
 
 def draw_head(
-    rng: np.random.Generator, ranges: SynthesisRanges, *, lesions: Sequence[LesionMask] = ()
+    rng: np.random.Generator, ranges: SynthesisRanges, *, lesions: LesionSources = _NO_PATIENTS
 ) -> HeadParameters:
-    """Draw pose, shape, lesions, centre of the grids, and stripping or defacing."""
+    """Draw pose, shape, pathology, centre of the grids, and stripping or defacing."""
     x, y, z = rng.uniform(-1, 1, 3) * ranges.centre_jitter_mm
     stripped = rng.random() < ranges.skull_strip
     return HeadParameters(
         deformation=draw_deformation(rng, ranges.deformation),
-        lesions=draw_lesions(rng, ranges, lesions),
+        pathology=draw_pathology(rng, ranges, lesions),
         centre_mm=(float(x), float(y), float(z)),
         strip=draw_skull_strip(rng) if stripped else None,
         defacing=draw_defacing(rng) if not stripped and rng.random() < ranges.deface else None,
@@ -214,6 +215,8 @@ def synthesise(
     """
     labels = label_map.labels.to(device)
     brain = brain_points(labels)
+    box = torch.stack([brain.amin(0), brain.amax(0)]).double().cpu().numpy()
+    labels = apply_pathology(head.pathology, labels, box)
     sites: dict[tuple[Resolution, int | None], _Site] = {}
     images, targets = [], []
     for number, scan in enumerate(scans):
@@ -242,7 +245,7 @@ def _site(
     start = np.floor(np.maximum(low + middle, 0)).astype(int) - grid.block_mm
     stop = np.ceil(np.minimum(high + middle, np.array(labels.shape) - 1)).astype(int) + 1 + grid.block_mm
     size = np.maximum(1, -(-(stop - start) // grid.block_mm)) * grid.block_mm
-    part = apply_lesions(head.lesions, _cut(labels, start, size), start, box)
+    part = _cut(labels, start, size)
     position = apply_deformation(head.deformation, axes, misalignment=misalignment, device=device)
     scale = torch.from_numpy(2 / size).to(position)
     unit = torch.addcmul(torch.from_numpy((2 * (middle - start) + 1) / size - 1).to(position), position, scale)
@@ -277,7 +280,9 @@ def _cut(labels: Tensor, start: np.ndarray, size: np.ndarray) -> Tensor:
 
 def _image(site: _Site, scan: ScanParameters) -> Tensor:
     grid = scan.resolution
-    image = apply_resolution(grid, apply_intensity(scan.intensity, site.labels_1mm), site.unit_XYZ3)
+    image = apply_resolution(
+        grid, apply_intensity(scan.intensity, site.labels_1mm, seed=scan.texture_seed), site.unit_XYZ3
+    )
     image = apply_texture(scan.intensity, image, site.labels_XYZ, seed=scan.texture_seed)
     image = apply_smoothing(grid, image)
     image = apply_bias_field(scan.log_bias, image)

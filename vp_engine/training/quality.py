@@ -13,7 +13,8 @@ from vp_engine.anatomy import PARTS, without_side
 from vp_engine.errors import WeightsError
 from vp_engine.synthesis.degradation import KnownScan, degraded_scans
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps, target_lookup
-from vp_engine.synthesis.lesions import load_lesion_masks
+from vp_engine.synthesis.lesion_masks import load_lesion_masks
+from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.training.vision import HELD_OUT_MAPS
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.quality import FEATURES, QualityModel, features, save_quality, weights_sha256
@@ -63,6 +64,7 @@ def train_quality(
     recipe: QualityRecipe,
     device: str = "cpu",
     lesions_path: Path | None = None,
+    strokes_path: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Fit the `qc_score` to the weights in a folder and write it beside them, on maps that they were trained on.
@@ -80,7 +82,7 @@ def train_quality(
         images=recipe.images,
         structures_per_image=recipe.structures_per_image,
         seed=recipe.seed,
-        lesions=load_lesion_masks(lesions_path) if lesions_path else [],
+        lesions=LesionSources(*(load_lesion_masks(path) if path else () for path in (lesions_path, strokes_path))),
     )
     masks: list[JudgedMask] = []
     for mask in judged_masks(segmenter, scans, typical_mm3):

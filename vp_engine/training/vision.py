@@ -18,13 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps
-from vp_engine.synthesis.lesions import LesionMask, load_lesion_masks
+from vp_engine.synthesis.lesion_masks import load_lesion_masks
+from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import SyntheticHead, random_head
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.losses import segmentation_loss
 from vp_engine.training.optimizers import MuonAdamW
-from vp_engine.vision.checkpoint import save_pretrained
+from vp_engine.vision.checkpoint import extended, save_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
 from vp_engine.vision.pooling import block_mean, pooled_affine
 from vp_engine.vision.precision import mixed_precision
@@ -101,6 +102,20 @@ _CROP = SynthesisRanges(
     centre_jitter_mm=(45.0, 55.0, 45.0),
 )
 
+_ILL = {
+    "streams": (0.6, 0.2, 0.1, 0.1),
+    "prior_contrast": 0.75,
+    "lesion_free": 0.3,
+    "pasted_lesions": 0.3,
+    "grown_lesions": 0.2,
+    "stroke": 0.12,
+    "tumor": 0.14,
+    "hemorrhage": 0.06,
+    "resection": 0.05,
+    "lookalikes": 0.35,
+}
+_ILL_WHOLE, _ILL_CROP = (replace(ranges, **_ILL) for ranges in (_WHOLE, _CROP))  # type: ignore[arg-type]
+
 RECIPES: dict[str, VisionRecipe] = {
     "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
     "gpu-1mm": VisionRecipe(
@@ -108,6 +123,14 @@ RECIPES: dict[str, VisionRecipe] = {
         decay_steps=10_000,
         loss_voxels=600_000,
         workers=0,
+    ),
+    "cpu-pathology": VisionRecipe(
+        (Stage(1500, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE)),),
+        learning_rate=6e-4,
+        warmup_steps=30,
+        decay_steps=1300,
+        average_decay=0.99,
+        seed=5,
     ),
     "smoke": VisionRecipe(
         (Stage(2, (_COARSE,)), Stage(2, (_CROP,))),
@@ -120,8 +143,8 @@ RECIPES: dict[str, VisionRecipe] = {
         fine_channels=8,
     ),
 }
-"""Named runs: `cpu-1mm` made the released weights; `gpu-1mm` is the same for a device that also makes the images;
-`smoke` shows in seconds that everything is connected."""
+"""Named runs: `cpu-1mm` made the first weights, and `cpu-pathology`, started from them, the released ones; `gpu-1mm` is
+`cpu-1mm` for a device that also makes the images; `smoke` shows in seconds that everything is connected."""
 
 
 def train_vision(
@@ -131,11 +154,14 @@ def train_vision(
     recipe: VisionRecipe,
     device: str = "cpu",
     lesions_path: Path | None = None,
+    strokes_path: Path | None = None,
+    start: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train on images synthesised from label maps and write weights that `from_pretrained` loads.
 
-    Lesions of real patients are pasted into some of the heads where an archive of their masks is given.
+    White-matter lesions and strokes of real patients are pasted into some of the heads where archives of their masks
+    are given. With `start`, a folder of weights that may know fewer structures, training goes on from these.
 
     A run is resumed from `output/checkpoint.safetensors` when there is one. Each image depends on the seed and
     its step only, so a resumed run sees what an uninterrupted one would have.
@@ -146,7 +172,8 @@ def train_vision(
         Folder with `config.json` and `model.safetensors` of the averaged weights.
     """
     torch.manual_seed(recipe.seed)
-    network = VisionNetwork(VisionConfig(PARTS, recipe.channels, recipe.fine_channels)).to(device)
+    config = VisionConfig(PARTS, recipe.channels, recipe.fine_channels)
+    network = (extended(start, config) if start else VisionNetwork(config)).to(device)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
     averaged = cast("VisionNetwork", average.module)
     optimizer = MuonAdamW(
@@ -158,10 +185,10 @@ def train_vision(
     )
     log = output / "log.jsonl"
     checkpoint = output / "checkpoint.safetensors"
-    start = 0
+    first = 0
     if checkpoint.exists():
         load_checkpoint(checkpoint, network, average, optimizer.optimizers)
-        start = int(average.n_averaged)
+        first = int(average.n_averaged)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     maps = load_label_maps(maps_path)
@@ -169,10 +196,12 @@ def train_vision(
     held_out = [m for m in maps if m.name in HELD_OUT_MAPS]
     began, waited = time.monotonic(), 0.0
     made_on = "cpu" if recipe.workers else device
-    lesions = load_lesion_masks(lesions_path, device=made_on) if lesions_path else []
-    images = _Heads(train_maps, lesions, recipe, start, made_on)
+    lesions = LesionSources(
+        *(load_lesion_masks(path, device=made_on) if path else [] for path in (lesions_path, strokes_path))
+    )
+    images = _Heads(train_maps, lesions, recipe, first, made_on)
     heads = iter(DataLoader(images, batch_size=None, num_workers=recipe.workers))
-    for step in range(start, recipe.steps):
+    for step in range(first, recipe.steps):
         asked = time.monotonic()
         head = next(heads)
         waited += time.monotonic() - asked
@@ -189,10 +218,13 @@ def train_vision(
         elapsed = time.monotonic() - began
         entry: dict[str, float] = {"step": done, "loss": float(loss.detach()), "dice": float(dice), "gradient": norm}
         entry["spacing_mm"] = head.affines[0].norm(dim=0)[:3].min().item()
-        entry |= {"seconds_per_step": elapsed / (done - start), "computing": 1 - waited / elapsed}
+        entry |= {"seconds_per_step": elapsed / (done - first), "computing": 1 - waited / elapsed}
         if done % recipe.validate_every == 0 or done == recipe.steps:
             ranges = recipe.ranges(step, np.random.default_rng(0))
-            entry["validation_dice"] = float(np.nanmean(validate(averaged, held_out, ranges)))
+            scores = validate(averaged, held_out, ranges)
+            entry["validation_dice"] = float(np.nanmean(scores[:, : len(ANATOMICAL_PARTS)]))
+            pathology = scores[:, len(ANATOMICAL_PARTS) :]
+            entry["validation_pathology"] = math.nan if np.isnan(pathology).all() else float(np.nanmean(pathology))
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         if done % recipe.save_every == 0 or done == recipe.steps:
@@ -214,7 +246,7 @@ def learning_rate(recipe: VisionRecipe, step: int) -> float:
 def validate(
     network: VisionNetwork, maps: list[LabelMap], ranges: SynthesisRanges, *, images_per_map: int = 2
 ) -> np.ndarray:
-    """Dice of each anatomical part on fresh images of the given maps; (images, 32), NaN where the part is absent."""
+    """Dice of each part on fresh images of the given maps; (images, parts), NaN where the part is absent."""
     device = str(next(network.parameters()).device)
     scores = []
     for number in range(images_per_map * len(maps)):
@@ -223,7 +255,7 @@ def validate(
         features, target = features_and_truth(network, head, device)[-1]
         found = network.part_logits(voxel_rows(features)).argmax(0)
         row = []
-        for label in range(1, len(ANATOMICAL_PARTS) + 1):
+        for label in range(1, len(PARTS) + 1):
             truth, mask = target == label, found == label
             row.append(2 * float((truth & mask).sum()) / float(truth.sum() + mask.sum()) if truth.any() else math.nan)
         scores.append(row)
@@ -235,7 +267,7 @@ class _Heads(Dataset[SyntheticHead]):
     """Training images by step: made by workers on the CPU, or by this process on the device."""
 
     maps: list[LabelMap]
-    lesions: list[LesionMask]
+    lesions: LesionSources
     recipe: VisionRecipe
     start: int
     device: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,27 @@ def save_pretrained(network: VisionNetwork, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(asdict(network.config), indent=1) + "\n")
     save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+
+
+def extended(folder: Path, config: VisionConfig) -> VisionNetwork:
+    """Load a network that is to know more structures: it begins with all it knew, the new ones are still to be learnt.
+
+    Raises
+    ------
+    WeightsError
+        As `from_pretrained`; and if the weights have other sizes, or their structures are not the first of those asked.
+    """
+    known = from_pretrained(folder)
+    names = known.config.structures
+    if replace(known.config, structures=config.structures) != config or config.structures[: len(names)] != names:
+        raise WeightsError(
+            f"the weights in {folder.name} cannot be extended: expected the sizes of {config} and its first structures, "
+            f"got {known.config}",
+            code="weights_config",
+        )
+    network = VisionNetwork(config)
+    network.load_state_dict({**known.state_dict(), "phi": network.phi})
+    return network
 
 
 def from_pretrained(folder: Path, *, device: str = "cpu") -> VisionNetwork:
