@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,33 +68,38 @@ class Written:
     segmentations: list[dict[str, Any]] = field(default_factory=list)
 
 
-def write_masks(
-    root: Path,
-    task: Task,
-    delineated: Mapping[tuple[str, str], Choice],
-    scans: Scans,
-    *,
-    regions: Mapping[tuple[str, str], Delineation] = MappingProxyType({}),
-    between: Sequence[Pair] = (),
-    record_id: str,
-) -> Written:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What the programs of a task drew.
+
+    Attributes
+    ----------
+    delineated : mapping
+        (path of the scan, structure) → its choice.
+    regions : mapping
+        (path of the scan, name) → where it is; of scans with delineations.
+    between : sequence of Pair
+        Images of two sessions that the regions may rest on.
+    """
+
+    delineated: Mapping[tuple[str, str], Choice]
+    regions: Mapping[tuple[str, str], Delineation] = field(default_factory=dict)
+    between: Sequence[Pair] = ()
+
+
+def write_masks(root: Path, task: Task, drawn: Drawn, scans: Scans, *, record_id: str) -> Written:
     """Write every structure a task delineated, and the regions it saved, in the geometry of their scans.
 
     Structures that do not overlap share a dseg; the others, and regions, get a mask each. With them go the transforms
-    of the images that were to be read together with the scan, and those between sessions.
+    of the images that were to be read together with the scan.
 
     Parameters
     ----------
     root : Path
         Derivative dataset.
     task : Task
-    delineated : mapping
-        (path of the scan, structure) → its choice.
+    drawn : Drawn
     scans : Scans
-    regions : mapping
-        (path of the scan, name) → where it is; of scans with delineations.
-    between : sequence of Pair
-        Images of two sessions that the regions may rest on.
     record_id : str
 
     Raises
@@ -103,16 +107,11 @@ def write_masks(
     InfrastructureError
         When the file system refuses.
     """
-    written = Written(outputs=write_transforms(root, task.participant, between))
-    for path in sorted({path for path, _ in delineated}):
-        names = sorted(name for scan, name in delineated if scan == path)
-        found = {name: scans.delineation(path, name) for name in names}
-        found |= {name: mask for (scan, name), mask in regions.items() if scan == path}
-        companions = scans.companions(path)
-        for pair in (companion.pair for companion in companions if companion.pair is not None):
-            written.outputs |= _write_transform(root, task.participant, pair)
-        pairs = [pair for pair in between if path in (pair.fixed.path, pair.moving.path)]
-        _write_scan(root, task, delineated[path, names[0]], found, scans=scans, between=pairs, into=written)
+    written = Written()
+    for path in sorted({path for path, _ in drawn.delineated}):
+        pairs = [companion.pair for companion in scans.companions(path) if companion.pair is not None]
+        written.outputs |= write_transforms(root, task.participant, pairs)
+        _write_scan(root, task, path, drawn, scans=scans, into=written)
     for row in written.segmentations:
         row["record_id"] = record_id
     return written
@@ -251,20 +250,15 @@ def _structures_by_prompt(output: Path, dataset: str) -> dict[str, list[str]]:
     return found
 
 
-def _write_scan(
-    root: Path,
-    task: Task,
-    choice: Choice,
-    found: Mapping[str, Delineation],
-    *,
-    scans: Scans,
-    between: Sequence[Pair],
-    into: Written,
-) -> None:
-    scan, like = choice.scan, scans.volume(choice.scan.path)
-    companions = scans.companions(scan.path)
-    about = _sidecar(task.participant, scan.path, companions)
-    about_regions = _sidecar(task.participant, scan.path, companions, between)
+def _write_scan(root: Path, task: Task, path: str, drawn: Drawn, *, scans: Scans, into: Written) -> None:
+    structures = sorted(name for scan, name in drawn.delineated if scan == path)
+    found = {name: scans.delineation(path, name) for name in structures}
+    found |= {name: mask for (scan, name), mask in drawn.regions.items() if scan == path}
+    scan, like = drawn.delineated[path, structures[0]].scan, scans.volume(path)
+    companions = scans.companions(path)
+    between = [pair for pair in drawn.between if scan in (pair.fixed, pair.moving)]
+    about = _sidecar(task.participant, path, companions)
+    about_regions = _sidecar(task.participant, path, companions, between)
     # one name per grid: images other than the best of the session are told apart by the space they define
     best = next(other.scan for other in task.choices if other.scan.session == scan.session)
     space = "orig" if scan.suffix == best.suffix else scan.suffix
@@ -277,8 +271,7 @@ def _write_scan(
         images.append((mask_name(*place, name, entities, space=space), mask, (name,)))
     voxel_mm3 = voxel_volume_mm3(like.affine)
     for file, labels, names in images:
-        is_region = not any(name in STRUCTURES for name in names)
-        described = about_regions if is_region else about
+        described = about if any(name in STRUCTURES for name in names) else about_regions
         sha256 = _write_image(root, file, labels, like=like, about=described, into=into)
         is_dseg = labels is packed.labels
         for name in names:

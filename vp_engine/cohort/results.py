@@ -11,7 +11,7 @@ from vp_engine import __version__
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.answers import answer
-from vp_engine.cohort.derivatives import Written, write_cutouts, write_masks, write_transcript, write_transforms
+from vp_engine.cohort.derivatives import Drawn, Written, write_cutouts, write_masks, write_transcript, write_transforms
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.flags import SESSION_LEFT_OUT
 from vp_engine.cohort.records import TaskRecord
@@ -93,25 +93,16 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
     written = Written()
     measurements: list[Row] = []
     if status == "ok":
-        regions = world.regions(environment.saved)
-        written = write_masks(
-            root,
-            task,
-            world.delineated,
-            scans,
-            regions=regions,
-            between=world.aligned_pairs,
-            record_id=fingerprint.record_id,
-        )
+        drawn = Drawn(world.delineated, world.regions(environment.saved), world.aligned_pairs)
+        written = write_masks(root, task, drawn, scans, record_id=fingerprint.record_id)
         cutouts = [(world.choice(one.image.session, one.image.suffix), one) for one in environment.cutouts]
         write_cutouts(root, task, cutouts, scans, into=written)
         program_sha256 = hashlib.sha256(transcript.program.encode()).hexdigest()
         common = {name: row[name] for name in ("model_id", "record_id")} | {"program_sha256": program_sha256}
         measurements = [measurement(task, result) | common for result in environment.reported]
-    else:
-        written.outputs |= write_transforms(root, task.participant, world.aligned_pairs)
-        if task.left_out:
-            reason = f"{reason} Sessions without a scan for this: {', '.join(task.left_out)}."
+    elif task.left_out:
+        reason = f"{reason} Sessions without a scan for this: {', '.join(task.left_out)}."
+    written.outputs |= write_transforms(root, task.participant, world.aligned_pairs)
     told = {"answer": answer(transcript, environment.results, flags=_left_out(task)), "model_id": engine.model_id}
     name, sha256 = write_transcript(root, task, transcript.as_json() | told)
     written.outputs[name] = sha256
