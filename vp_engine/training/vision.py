@@ -114,7 +114,9 @@ _ILL = {
     "resection": 0.05,
     "lookalikes": 0.35,
 }
-_ILL_WHOLE, _ILL_CROP = (replace(ranges, **_ILL) for ranges in (_WHOLE, _CROP))  # type: ignore[arg-type]
+_SMALLER = {"spacing_mm": (0.85, 1.3), "field_of_view_mm": ((80.0, 80.0, 80.0), (104.0, 104.0, 104.0))}
+_ILL_WHOLE = replace(_WHOLE, **_ILL)  # type: ignore[arg-type]
+_ILL_CROP = replace(_CROP, **_ILL, **_SMALLER)  # type: ignore[arg-type]
 
 RECIPES: dict[str, VisionRecipe] = {
     "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
@@ -125,10 +127,10 @@ RECIPES: dict[str, VisionRecipe] = {
         workers=0,
     ),
     "cpu-pathology": VisionRecipe(
-        (Stage(1500, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE)),),
+        (Stage(1250, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE)),),
         learning_rate=6e-4,
         warmup_steps=30,
-        decay_steps=1300,
+        decay_steps=1100,
         average_decay=0.99,
         seed=5,
     ),
