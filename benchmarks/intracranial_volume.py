@@ -27,7 +27,7 @@ from vp_engine.synthesis.label_maps import LabelMap, load_label_maps, target_loo
 from vp_engine.synthesis.ranges import DeformationRanges, SynthesisRanges
 from vp_engine.synthesis.scan import draw_head, draw_scan, synthesise
 from vp_engine.synthesis.skull_strip import SkullStrip
-from vp_engine.training.vision import HELD_OUT_MAPS
+from vp_engine.training.sources import HELD_OUT_MAPS
 from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.geometry import voxel_volume_mm3
 from vp_engine.volumes.intake import GateLimits

@@ -21,26 +21,23 @@ import numpy as np
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.evaluation.reliability import BAD, Reliability, ScoredMask, reliability, rule, scored_masks
 from vp_engine.synthesis.degradation import degraded_scans
-from vp_engine.synthesis.label_maps import load_label_maps
-from vp_engine.synthesis.lesions import load_lesion_masks
-from vp_engine.training.vision import HELD_OUT_MAPS
+from vp_engine.training.sources import Archives
 from vp_engine.vision.segmenter import NetworkSegmenter
 
 ROOT = Path(__file__).resolve().parents[1]
 MAPS = "training/synthseg20_labels_1mm_apache2.npz"
 LESIONS = "training/lesions_ms27_mni1mm_ccby.npz"
+STROKES = "training/lesions_stroke131_mni1mm_apache2.npz"
 SEED = 1000
 """Not that of the fit."""
 
 
 def measure(segmenter: NetworkSegmenter, data: Path, *, images: int) -> list[ScoredMask]:
     """Scored masks of the held-out maps."""
+    archives = Archives(data / MAPS, data / LESIONS, data / STROKES)
+    _, held_out = archives.label_maps()
     scans = degraded_scans(
-        load_label_maps(data / MAPS, HELD_OUT_MAPS),
-        images=images,
-        structures_per_image=16,
-        seed=SEED,
-        lesions=load_lesion_masks(data / LESIONS),
+        held_out, images=images, structures_per_image=16, seed=SEED, lesions=archives.lesion_sources()
     )
     return list(scored_masks(segmenter, scans))
 

@@ -40,7 +40,7 @@ from vp_engine.evaluation.vision import (
     whole_heads,
 )
 from vp_engine.synthesis.label_maps import load_label_maps
-from vp_engine.training.vision import HELD_OUT_MAPS
+from vp_engine.training.sources import HELD_OUT_MAPS
 from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.nifti import read_image, read_labels
 from vp_engine.volumes.volume import Volume

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vp_engine.training.vision import HELD_OUT_MAPS
+from vp_engine.training.sources import HELD_OUT_MAPS
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from vp_engine.synthesis.degradation import degraded_scans
 from vp_engine.synthesis.label_maps import LabelMap
 from vp_engine.training import quality as training
 from vp_engine.training.quality import JudgedMask, QualityRecipe, fit, train_quality, typical_volumes
+from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import save_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork
 from vp_engine.vision.quality import FEATURES, load_quality
@@ -86,7 +87,7 @@ def test_from_maps_to_a_file_that_is_loaded(ball: LabelMap, tmp_path: Path, monk
     torch.manual_seed(0)
     save_pretrained(VisionNetwork(VisionConfig(PARTS, channels=(8, 8))), tmp_path)
     monkeypatch.setattr(training, "load_label_maps", lambda _: [ball])
-    train_quality(tmp_path / "maps.npz", tmp_path, recipe=TINY, report=lambda _: None)
+    train_quality(Archives(tmp_path / "maps.npz"), tmp_path, recipe=TINY, report=lambda _: None)
     assert load_quality(tmp_path, parts=PARTS).typical_mm3 == typical_volumes([ball])
 
 
@@ -98,4 +99,4 @@ def test_confidence_that_says_nothing_is_no_score(
     worse = [JudgedMask((PARTS[0],), (x, 0.0, 0.0, 0.0), 0.5 - x / 10) for x in np.linspace(-4, 4, 200)]
     monkeypatch.setattr(training, "judged_masks", lambda *_: iter(worse))
     with pytest.raises(WeightsError, match="slope"):
-        train_quality(tmp_path / "maps.npz", tmp_path, recipe=TINY, report=lambda _: None)
+        train_quality(Archives(tmp_path / "maps.npz"), tmp_path, recipe=TINY, report=lambda _: None)

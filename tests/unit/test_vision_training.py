@@ -16,6 +16,7 @@ from vp_engine.anatomy import PARTS
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.training.losses import segmentation_loss
 from vp_engine.training.optimizers import MuonAdamW
+from vp_engine.training.sources import Archives
 from vp_engine.training.vision import RECIPES, Stage, VisionRecipe, learning_rate, train_vision
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
@@ -31,7 +32,7 @@ def small(*, fine: bool) -> VisionRecipe:
 @pytest.mark.parametrize("fine", [False, True])
 def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(archive: Path, tmp_path: Path, *, fine: bool) -> None:
     recipe = small(fine=fine)
-    whole = train_vision(archive, tmp_path / "whole", recipe=recipe, report=lambda _: None)
+    whole = train_vision(Archives(archive), tmp_path / "whole", recipe=recipe, report=lambda _: None)
 
     class Stopped(Exception):
         pass
@@ -40,8 +41,8 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(archive: Path, 
         raise Stopped
 
     with pytest.raises(Stopped):
-        train_vision(archive, tmp_path / "halves", recipe=recipe, report=stop)
-    halves = train_vision(archive, tmp_path / "halves", recipe=recipe, report=lambda _: None)
+        train_vision(Archives(archive), tmp_path / "halves", recipe=recipe, report=stop)
+    halves = train_vision(Archives(archive), tmp_path / "halves", recipe=recipe, report=lambda _: None)
     steps = [json.loads(line)["step"] for line in (tmp_path / "halves/log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
     a, b = load_file(whole / "model.safetensors"), load_file(halves / "model.safetensors")

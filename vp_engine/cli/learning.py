@@ -54,6 +54,10 @@ def train(
     reader: Annotated[
         Path | None, typer.Option(help="agent: folder of a pre-trained BERT encoder to start from; none: from scratch.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="agent: folder of released agent weights to begin from; what is new in the language is added."),
+    ] = None,
     model: ModelOption = "default",
     device: Annotated[str, typer.Option(help="vision, joint, quality: cpu or cuda.")] = "cpu",
 ) -> None:
@@ -70,7 +74,7 @@ def train(
         from vp_engine.training.appearances import appearances_in
 
         seen = appearances_in(out, maps, model_folder(model) / "vision") if maps else {}
-        print(train_agent(out, recipe=recipe, reader=reader, appearances=seen))
+        print(train_agent(out, recipe=recipe, reader=reader, start=start, appearances=seen))
         return
     if maps is None:
         raise ConfigError("--maps: expected an archive of label maps (.npz), got nothing")
@@ -80,20 +84,16 @@ def train(
         print(train_joint(maps, model_folder(model), out, recipe=recipe, device=device))
         return
     from vp_engine.training import quality, vision
+    from vp_engine.training.sources import Archives
 
     recipes = vision.RECIPES if what is Trainable.VISION else quality.RECIPES
     if recipe not in recipes:
         raise ConfigError(f"--recipe: expected one of {', '.join(recipes)}, got {recipe!r}")
+    archives = Archives(maps, lesions, strokes)
     if what is Trainable.VISION:
-        chosen = vision.RECIPES[recipe]
-        print(
-            vision.train_vision(
-                maps, out, recipe=chosen, device=device, lesions_path=lesions, strokes_path=strokes, start=start
-            )
-        )
+        print(vision.train_vision(archives, out, recipe=vision.RECIPES[recipe], device=device, start=start))
     else:
-        fit = quality.RECIPES[recipe]
-        print(quality.train_quality(maps, out, recipe=fit, device=device, lesions_path=lesions, strokes_path=strokes))
+        print(quality.train_quality(archives, out, recipe=quality.RECIPES[recipe], device=device))
 
 
 class Suite(enum.StrEnum):

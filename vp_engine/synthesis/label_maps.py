@@ -104,6 +104,12 @@ def brain_points(labels_XYZ: Tensor) -> Tensor:
     return 4 * lookup[labels_XYZ[::4, ::4, ::4].long()].nonzero().float()
 
 
+def brain_box(points_N3: Tensor) -> np.ndarray:
+    """Corners of the box around the points of a brain, in voxels of the map; (2, 3), float64."""
+    box: np.ndarray = torch.stack([points_N3.amin(0), points_N3.amax(0)]).double().cpu().numpy()
+    return box
+
+
 def target_lookup(parts: Sequence[str] = PARTS) -> np.ndarray:
     """Class of each label number: 0 for background, 1 + position in `parts` otherwise; shape (1024,), int64."""
     lookup = np.zeros(1024, dtype=np.int64)

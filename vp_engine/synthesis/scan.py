@@ -25,7 +25,7 @@ from vp_engine.synthesis.field_of_view import FieldOfView, apply_field_of_view, 
 from vp_engine.synthesis.ghosting import Ghosting, apply_ghosting, draw_ghosting
 from vp_engine.synthesis.intensity import Intensity, apply_intensity, apply_texture, draw_intensity
 from vp_engine.synthesis.kspace import KSpaceErrors, apply_kspace_errors, draw_kspace_errors
-from vp_engine.synthesis.label_maps import LabelMap, brain_points, mirror_lookup, target_lookup
+from vp_engine.synthesis.label_maps import LabelMap, brain_box, brain_points, mirror_lookup, target_lookup
 from vp_engine.synthesis.motion import Motion, apply_motion, draw_motion
 from vp_engine.synthesis.noise import Noise, apply_noise, draw_noise
 from vp_engine.synthesis.pathology import LesionSources, Pathology, apply_pathology, draw_pathology
@@ -215,8 +215,7 @@ def synthesise(
     """
     labels = label_map.labels.to(device)
     brain = brain_points(labels)
-    box = torch.stack([brain.amin(0), brain.amax(0)]).double().cpu().numpy()
-    labels = apply_pathology(head.pathology, labels, box)
+    labels = apply_pathology(head.pathology, labels, brain_box(brain))
     sites: dict[tuple[Resolution, int | None], _Site] = {}
     images, targets = [], []
     for number, scan in enumerate(scans):
@@ -238,8 +237,7 @@ def _site(
     labels: Tensor, brain_N3: Tensor, head: HeadParameters, grid: Resolution, misalignment: Rigid | None
 ) -> _Site:
     device = str(labels.device)
-    box = torch.stack([brain_N3.amin(0), brain_N3.amax(0)]).double().cpu().numpy()
-    middle = box.mean(0)
+    middle = brain_box(brain_N3).mean(0)
     axes = grid.axes_mm(samples=grid.samples)
     low, high = deformed_bounds(head.deformation, axes, misalignment=misalignment)
     start = np.floor(np.maximum(low + middle, 0)).astype(int) - grid.block_mm

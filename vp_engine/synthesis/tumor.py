@@ -43,7 +43,7 @@ class Tumor:
 
 def draw_tumor(rng: np.random.Generator) -> Tumor:
     """Draw a tumour of 5 to 26 mm radius."""
-    pattern: Pattern = ("ring", "solid", "non_enhancing")[rng.choice(3, p=(0.5, 0.25, 0.25))]  # type: ignore[assignment]
+    pattern: Pattern = ("ring", "solid", "non_enhancing")[rng.choice(3, p=(0.5, 0.25, 0.25))]
     return Tumor(
         blob=draw_blob(rng, radius_mm=(5.0, 26.0)),
         pattern=pattern,

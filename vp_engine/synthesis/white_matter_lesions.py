@@ -134,6 +134,7 @@ def _grown(grown: Grown, labels_XYZ: Tensor) -> Tensor:
 def _closeness(labels_XYZ: Tensor, tissues: Sequence[int], coarse: Sequence[int]) -> Tensor:
     """About 1 beside a tissue, 0 from about 12 mm on; (1, 1, x, y, z) at the spacing of the noise."""
     there = torch.isin(labels_XYZ, torch.tensor(tissues, dtype=labels_XYZ.dtype, device=labels_XYZ.device))
-    share = F.adaptive_avg_pool3d(there[None, None].float(), list(coarse))
+    x, y, z = coarse
+    share = F.adaptive_avg_pool3d(there[None, None].float(), (x, y, z))
     near = F.max_pool3d(share, 3, stride=1, padding=1).clamp(max=0.5) * 2
     return F.avg_pool3d(near, 3, stride=1, padding=1)

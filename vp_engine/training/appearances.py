@@ -16,7 +16,7 @@ from vp_engine.synthesis.label_maps import LabelMap, load_label_maps
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import draw_head, draw_scan, synthesise
 from vp_engine.training.agent_batches import Appearances
-from vp_engine.training.vision import HELD_OUT_MAPS
+from vp_engine.training.sources import HELD_OUT_MAPS
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.features import scan_features
 from vp_engine.vision.network import VisionNetwork

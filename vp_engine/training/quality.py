@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from vp_engine.anatomy import PARTS, without_side
 from vp_engine.errors import WeightsError
 from vp_engine.synthesis.degradation import KnownScan, degraded_scans
-from vp_engine.synthesis.label_maps import LabelMap, load_label_maps, target_lookup
-from vp_engine.synthesis.lesion_masks import load_lesion_masks
-from vp_engine.synthesis.pathology import LesionSources
-from vp_engine.training.vision import HELD_OUT_MAPS
+from vp_engine.synthesis.label_maps import LabelMap, brain_box, brain_points, target_lookup
+from vp_engine.synthesis.pathology import LesionSources, apply_pathology, draw_pathology
+from vp_engine.synthesis.ranges import SynthesisRanges
+from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.quality import FEATURES, QualityModel, features, save_quality, weights_sha256
 from vp_engine.vision.segmenter import NetworkSegmenter
+
+_NO_PATIENTS = LesionSources()
+_ILL_MAPS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,11 @@ class JudgedMask:
 
 
 def train_quality(
-    maps_path: Path,
+    archives: Archives,
     folder: Path,
     *,
     recipe: QualityRecipe,
     device: str = "cpu",
-    lesions_path: Path | None = None,
-    strokes_path: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Fit the `qc_score` to the weights in a folder and write it beside them, on maps that they were trained on.
@@ -75,14 +76,15 @@ def train_quality(
         If there are no weights, or their confidence says nothing about the quality of their masks.
     """
     segmenter = NetworkSegmenter(from_pretrained(folder, device=device), device=device)
-    maps = [m for m in load_label_maps(maps_path) if m.name not in HELD_OUT_MAPS]
-    typical_mm3 = typical_volumes(maps)
+    maps, _ = archives.label_maps()
+    lesions = archives.lesion_sources()
+    typical_mm3 = typical_volumes(maps, lesions)
     scans = degraded_scans(
         maps,
         images=recipe.images,
         structures_per_image=recipe.structures_per_image,
         seed=recipe.seed,
-        lesions=LesionSources(*(load_lesion_masks(path) if path else () for path in (lesions_path, strokes_path))),
+        lesions=lesions,
     )
     masks: list[JudgedMask] = []
     for mask in judged_masks(segmenter, scans, typical_mm3):
@@ -106,11 +108,18 @@ def train_quality(
     return save_quality(model, folder)
 
 
-def typical_volumes(maps: Sequence[LabelMap]) -> dict[str, float]:
-    """Mean volume of each part in 1 mm maps, at least 1 mm³, in mm³."""
+def typical_volumes(maps: Sequence[LabelMap], lesions: LesionSources = _NO_PATIENTS) -> dict[str, float]:
+    """Mean volume of each part where it is, in 1 mm maps with pathology drawn for them; at least 1 mm³, in mm³."""
     lookup = target_lookup()
-    counts = [np.bincount(lookup[np.asarray(m.labels)].ravel(), minlength=len(PARTS) + 1)[1:] for m in maps]
-    return {part: max(1.0, round(float(mean), 1)) for part, mean in zip(PARTS, np.mean(counts, axis=0), strict=True)}
+    counts = []
+    for number in range(_ILL_MAPS):
+        labels = maps[number % len(maps)].labels
+        drawn = draw_pathology(np.random.default_rng([7, number]), SynthesisRanges(), lesions)
+        ill = np.asarray(apply_pathology(drawn, labels, brain_box(brain_points(labels))).cpu())
+        counts.append(np.bincount(lookup[ill].ravel(), minlength=len(PARTS) + 1)[1:])
+    volumes = np.array(counts, float)
+    there = np.maximum(1, (volumes > 0).sum(0))
+    return {part: max(1.0, round(float(mean), 1)) for part, mean in zip(PARTS, volumes.sum(0) / there, strict=True)}
 
 
 def judged_masks(

@@ -17,21 +17,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS
-from vp_engine.synthesis.label_maps import LabelMap, load_label_maps
-from vp_engine.synthesis.lesion_masks import load_lesion_masks
+from vp_engine.synthesis.label_maps import LabelMap
 from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import SyntheticHead, random_head
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.losses import segmentation_loss
 from vp_engine.training.optimizers import MuonAdamW
+from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import extended, save_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
 from vp_engine.vision.pooling import block_mean, pooled_affine
 from vp_engine.vision.precision import mixed_precision
-
-HELD_OUT_MAPS = ("05", "09", "16")
-"""Atrophy, no neck, large ventricles: never trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +147,18 @@ RECIPES: dict[str, VisionRecipe] = {
 
 
 def train_vision(
-    maps_path: Path,
+    archives: Archives,
     output: Path,
     *,
     recipe: VisionRecipe,
     device: str = "cpu",
-    lesions_path: Path | None = None,
-    strokes_path: Path | None = None,
     start: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train on images synthesised from label maps and write weights that `from_pretrained` loads.
 
-    White-matter lesions and strokes of real patients are pasted into some of the heads where archives of their masks
-    are given. With `start`, a folder of weights that may know fewer structures, training goes on from these.
+    White-matter lesions and strokes of real patients are pasted into some of the heads where there are archives of
+    their masks. With `start`, a folder of weights that may know fewer structures, training goes on from these.
 
     A run is resumed from `output/checkpoint.safetensors` when there is one. Each image depends on the seed and
     its step only, so a resumed run sees what an uninterrupted one would have.
@@ -193,15 +188,10 @@ def train_vision(
         first = int(average.n_averaged)
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
-    maps = load_label_maps(maps_path)
-    train_maps = [m for m in maps if m.name not in HELD_OUT_MAPS]
-    held_out = [m for m in maps if m.name in HELD_OUT_MAPS]
+    train_maps, held_out = archives.label_maps()
     began, waited = time.monotonic(), 0.0
     made_on = "cpu" if recipe.workers else device
-    lesions = LesionSources(
-        *(load_lesion_masks(path, device=made_on) if path else [] for path in (lesions_path, strokes_path))
-    )
-    images = _Heads(train_maps, lesions, recipe, first, made_on)
+    images = _Heads(train_maps, archives.lesion_sources(device=made_on), recipe, first, made_on)
     heads = iter(DataLoader(images, batch_size=None, num_workers=recipe.workers))
     for step in range(first, recipe.steps):
         asked = time.monotonic()
@@ -223,9 +213,8 @@ def train_vision(
         entry |= {"seconds_per_step": elapsed / (done - first), "computing": 1 - waited / elapsed}
         if done % recipe.validate_every == 0 or done == recipe.steps:
             ranges = recipe.ranges(step, np.random.default_rng(0))
-            scores = validate(averaged, held_out, ranges)
-            entry["validation_dice"] = float(np.nanmean(scores[:, : len(ANATOMICAL_PARTS)]))
-            pathology = scores[:, len(ANATOMICAL_PARTS) :]
+            anatomy, pathology = np.split(validate(averaged, held_out, ranges), [len(ANATOMICAL_PARTS)], axis=1)
+            entry["validation_dice"] = float(np.nanmean(anatomy))
             entry["validation_pathology"] = math.nan if np.isnan(pathology).all() else float(np.nanmean(pathology))
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")

@@ -33,7 +33,7 @@ def extended(folder: Path, config: VisionConfig) -> VisionNetwork:
     names = known.config.structures
     if replace(known.config, structures=config.structures) != config or config.structures[: len(names)] != names:
         raise WeightsError(
-            f"the weights in {folder.name} cannot be extended: expected the sizes of {config} and its first structures, "
+            f"the weights in {folder.name} cannot be extended: expected the sizes and first structures of {config}, "
             f"got {known.config}",
             code="weights_config",
         )
