@@ -48,15 +48,14 @@ def train(
     strokes: Annotated[
         Path | None, typer.Option(help="vision, quality: archive of stroke masks in MNI space, as --lesions (.npz).")
     ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="vision, agent: folder of weights to train on from; none: from the beginning.")
-    ] = None,
     reader: Annotated[
         Path | None, typer.Option(help="agent: folder of a pre-trained BERT encoder to start from; none: from scratch.")
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="agent: folder of released agent weights to begin from; what is new in the language is added."),
+        typer.Option(
+            help="vision, agent: folder of weights to train on from; structures and words that are new are added."
+        ),
     ] = None,
     model: ModelOption = "default",
     device: Annotated[str, typer.Option(help="vision, joint, quality: cpu or cuda.")] = "cpu",
