@@ -7,6 +7,7 @@ V terminals, P length of φ.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,15 @@ def save_model(model: LanguageModel, folder: Path) -> None:
     (folder / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
-def load_model(folder: Path) -> LanguageModel:
+def load_model(folder: Path, *, terminals: Sequence[str] = TERMINALS) -> LanguageModel:
     """Read a language model, strictly: the same tensors with the same shapes, all finite.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the weights.
+    terminals : sequence of str
+        What it must be able to write; all of the language, but for weights that are trained on.
 
     Raises
     ------
@@ -179,10 +187,10 @@ def load_model(folder: Path) -> LanguageModel:
         weights = load_quantized(folder / WEIGHTS_FILE)
     except (OSError, json.JSONDecodeError, TypeError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"the agent's weights cannot be read: {error}", code="unreadable") from error
-    if missing := [terminal for terminal in TERMINALS if terminal not in config.terminals]:
+    if missing := [terminal for terminal in terminals if terminal not in config.terminals]:
         raise WeightsError(
             f"the agent was made for another program language: it lacks {', '.join(missing[:3])}; "
-            "train it again with `vp train agent`",
+            "train it on with `vp train agent --start`",
             code="terminals",
         )
     with torch.device("meta"):

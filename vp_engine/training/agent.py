@@ -22,13 +22,14 @@ from vp_engine.agent.language.generator import draw_example, seeded
 from vp_engine.agent.language.lexicon import Split
 from vp_engine.agent.model import TOKENIZER_FILE, AgentConfig, LanguageModel, save_model
 from vp_engine.agent.phi import structure_phi
-from vp_engine.agent.terminals import TERMINALS
+from vp_engine.agent.terminals import TERMINALS, split_terminal
 from vp_engine.agent.tokenizer import build_tokenizer, frequent_pieces, load_tokenizer
 from vp_engine.errors import ConfigError
 from vp_engine.training.agent_batches import IGNORED, Appearances, Batch, Encoder, training_batches
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.training.reader import pretrained_reader
+from vp_engine.training.warm_start import name_vector, warm_start
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RUN_FILE = "run.json"
@@ -140,6 +141,7 @@ def train_agent(
     recipe: str = "default",
     steps: int | None = None,
     reader: Path | None = None,
+    start: Path | None = None,
     appearances: Appearances = MappingProxyType({}),
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -155,6 +157,9 @@ def train_agent(
         Shorter or longer than the recipe says.
     reader : Path, optional
         Folder of a pre-trained BERT encoder to start the reader from; without it everything starts from scratch.
+    start : Path, optional
+        Folder of released weights to begin from, whatever terminals they know (`warm_start`); sizes, word pieces and
+        word vectors are theirs. Not together with `reader`.
     appearances : mapping of str to array
         Image features by contrast, for the questions about what a scan looks like.
     report : callable
@@ -168,17 +173,24 @@ def train_agent(
     Raises
     ------
     ConfigError
-        If the recipe does not exist, the reader is none, or the folder holds a run that was started otherwise.
+        If the recipe does not exist, the reader is none, there are two beginnings, or the folder holds a run that was
+        started otherwise.
+    WeightsError
+        If the weights to begin from cannot be read.
     """
     if recipe not in RECIPES:
         raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
     chosen = replace(RECIPES[recipe], steps=steps) if steps is not None else RECIPES[recipe]
+    if reader is not None and start is not None:
+        raise ConfigError("expected --reader or --start, got both; released weights have their own reader", code="start")
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
-    _same_run(out / RUN_FILE, chosen, reader=reader is not None, contrasts=sorted(appearances))
-    model, tokenizer = _start(out, chosen, reader)
-    optimizer = _optimizer(model, chosen, pretrained=reader is not None)
+    pretrained = reader is not None or start is not None
+    begun = {"start": True} if start is not None else {}
+    _same_run(out / RUN_FILE, chosen, reader=reader is not None, contrasts=sorted(appearances), **begun)
+    model, tokenizer = _begin(out, chosen, start) if start is not None else _start(out, chosen, reader)
+    optimizer = _optimizer(model, chosen, pretrained=pretrained)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
     done = 0
@@ -244,6 +256,19 @@ def _start(out: Path, recipe: AgentRecipe, reader: Path | None) -> tuple[Languag
     return model, tokenizer
 
 
+def _begin(out: Path, recipe: AgentRecipe, start: Path) -> tuple[LanguageModel, Tokenizer]:
+    """Model and tokenizer of released weights; of a run that is resumed, with weights still to be read."""
+    model, tokenizer = warm_start(start)
+    sizes = {name: value for name, value in asdict(model.config).items() if hasattr(recipe, name)}
+    if other := sorted(name for name, value in sizes.items() if getattr(recipe, name) != value):
+        raise ConfigError(
+            f"--start: {start} has other sizes than the recipe ({', '.join(other)}); take another recipe", code="start"
+        )
+    (out / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+    model.reader.embeddings.requires_grad_(requires_grad=False)
+    return model, tokenizer
+
+
 def _optimizer(model: LanguageModel, recipe: AgentRecipe, *, pretrained: bool) -> MuonAdamW:
     hidden = [weight for weight in model.llama.model.layers.parameters() if weight.ndim == 2]
     if not pretrained:
@@ -268,10 +293,8 @@ def name_terminals(model: LanguageModel, tokenizer: Tokenizer) -> None:
     table_VH = cast("Tensor", model.llama.get_input_embeddings().weight)
     size = float(table_VH.norm(dim=1).mean())
     for row, terminal in enumerate(TERMINALS):
-        name = terminal.partition(":")[2].replace("_", " ")
-        if name:
-            ids = torch.tensor([tokenizer.encode(name).ids])
-            named_H = model.bridge(model.reader(input_ids=ids).last_hidden_state[0, 1:-1]).mean(0)
+        if name := split_terminal(terminal)[1]:
+            named_H = name_vector(model, tokenizer, name)
             named_H = named_H / named_H.norm() * size
             table_VH[row] = _NAMED * named_H + math.sqrt(1.0 - _NAMED**2) * table_VH[row]
 
