@@ -14,7 +14,7 @@ from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.evaluation.anatomy import Labels, label_scan, part_dice
 from vp_engine.synthesis.label_maps import LabelMap
 from vp_engine.synthesis.ranges import DeformationRanges, SynthesisRanges
-from vp_engine.synthesis.scan import draw_head, draw_scan, synthesise
+from vp_engine.synthesis.scan import SyntheticHead, draw_head, draw_scan, synthesise
 from vp_engine.vision.pooling import block_mean
 from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.geometry import spacing_of, voxel_volume_mm3
@@ -27,7 +27,7 @@ LARGE = (
 )  # fmt: skip
 """Structures whose volume is to be the same from scan to scan of one person."""
 
-_WHOLE = SynthesisRanges(
+WHOLE = SynthesisRanges(
     deformation=DeformationRanges(shift_mm=4.0),
     cropped_field_of_view=0.0,
     spacing_mm=(1.0, 1.0),
@@ -35,6 +35,8 @@ _WHOLE = SynthesisRanges(
     low_resolution=0.0,
     ct=0.0,
 )
+"""Images of 1 mm that nothing is missing from, else as varied as in training."""
+
 _NUMBERS = np.array([0, *(STRUCTURES[name].label for name in PARTS)], np.int32)
 
 
@@ -105,15 +107,19 @@ def whole_heads(
     field_of_view_mm : tuple of 3 float
         Around the middle of the brain.
     """
-    ranges = replace(_WHOLE, field_of_view_mm=(field_of_view_mm, field_of_view_mm))
+    ranges = replace(WHOLE, field_of_view_mm=(field_of_view_mm, field_of_view_mm))
     for number in range(per_map * len(maps)):
         rng = np.random.default_rng([seed, number])
         head = draw_head(rng, ranges)
         drawn = [draw_scan(rng, replace(ranges, prior_contrast=prior)) for prior in prior_contrasts]
         scans = [replace(scan, resolution=drawn[0].resolution) for scan in drawn]  # one grid is deformed once
-        made = synthesise(maps[number % len(maps)], head, scans)
-        volumes = [Volume(x.numpy(), a.numpy()) for x, a in zip(made.images, made.affines, strict=True)]
-        yield WholeHead(volumes, _NUMBERS[made.targets[0].numpy()])
+        yield whole_head(synthesise(maps[number % len(maps)], head, scans))
+
+
+def whole_head(made: SyntheticHead) -> WholeHead:
+    """Images that share one grid, as scans with the truth in FreeSurfer's numbers."""
+    volumes = [Volume(x.numpy(), a.numpy()) for x, a in zip(made.images, made.affines, strict=True)]
+    return WholeHead(volumes, _NUMBERS[made.targets[0].numpy()])
 
 
 def thick_slices(head: WholeHead, *, axis: int, slices: int) -> WholeHead:
