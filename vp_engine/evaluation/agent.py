@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from vp_engine.evaluation.calibration import Calibration, Verdict, calibrate
 from vp_engine.evaluation.intervals import Share, share
 
 _BUDGET = "budget_"
+_PIECE = re.compile(r"_\d{3}(?=_|$)")
 
 Outputs = frozenset[tuple[str, str]]
-"""Pairs of target and measure; a mask has the measure ``segmentation``."""
+"""Pairs of target and measure; a mask has the measure ``segmentation``, pieces have ``#`` for their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +262,22 @@ def _output(row: Result) -> tuple[str, str]:
     """Target and measure, as in `run_case`."""
     match row:
         case Mask():
-            return row.structure, "segmentation"
+            return _unnumbered(row.structure), "segmentation"
         case Cutout():
             return row.structure, "image"
         case Text():
-            return row.target or "", "answer"
+            return _unnumbered(row.target or ""), row.measure
         case _:
-            return row.target, row.measure
+            return _unnumbered(row.target), row.measure
+
+
+def _unnumbered(target: str) -> str:
+    """Target without the numbers of pieces: what is right does not depend on how many the phantom has.
+
+    >>> _unnumbered("lesion_at_least_10mm_003")
+    'lesion_at_least_10mm_#'
+    """
+    return _PIECE.sub("_#", target)
 
 
 def score(suite: str, outcomes: Sequence[Outcome]) -> AgentScores:
