@@ -148,11 +148,13 @@ class Streams:
         return self._registered(earlier, later, read)
 
     def _registered(self, fixed: PlannedScan, moving: PlannedScan, read: Callable[[str], Volume]) -> Pair:
-        from vp_engine.volumes.registration import register  # with it come scipy and, when it runs, SimpleITK
+        # with it come scipy and, when it runs, SimpleITK
+        from vp_engine.volumes.registration import MOST_BETWEEN_SESSIONS_MM, register
 
         hashes = str(self._sha256[fixed.path]), str(self._sha256[moving.path])
         if hashes not in self._registrations:
-            self._registrations[hashes] = register(read(fixed.path), read(moving.path))
+            limit = {} if fixed.session == moving.session else {"most_translation_mm": MOST_BETWEEN_SESSIONS_MM}
+            self._registrations[hashes] = register(read(fixed.path), read(moving.path), **limit)
         return Pair(fixed, moving, hashes, self._registrations[hashes])
 
     def _companion(self, scan: PlannedScan, other: PlannedScan, read: Callable[[str], Volume]) -> Companion:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vp_engine.errors import InputRefused
 from vp_engine.volumes.geometry import spacing_of
 from vp_engine.volumes.intensity import rescale
 from vp_engine.volumes.resampling import resample
@@ -43,6 +44,8 @@ LEAST_METRIC = 1.03
 LEAST_PEAK = 0.022
 LEAST_OVERLAP = 0.8
 MOST_TRANSLATION_MM = 60.0
+MOST_BETWEEN_SESSIONS_MM = 300.0
+"""The same between two sessions: the origin is where the table stood, and no other than the scanner's own."""
 MOST_ROTATION_DEG = 45.0
 
 _GRID_MM = 2.0
@@ -111,7 +114,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "low_metric": f"metric_after is below {LEAST_METRIC}",
         "flat_peak": f"peak is below {LEAST_PEAK}: no structure lies on its counterpart",
         "low_overlap": f"overlap is below {LEAST_OVERLAP}",
-        "large_motion": f"translation_mm is above {MOST_TRANSLATION_MM:g} or rotation_deg above {MOST_ROTATION_DEG:g}",
+        "large_motion": (
+            f"translation_mm is above {MOST_TRANSLATION_MM:g}, or {MOST_BETWEEN_SESSIONS_MM:g} between sessions, or "
+            f"rotation_deg above {MOST_ROTATION_DEG:g}"
+        ),
     }
 )
 """Code of a bad registration to meaning.
@@ -122,7 +128,7 @@ people in one contrast, and 0.012 for a head filled with noise.
 """
 
 
-def register(fixed: Volume, moving: Volume) -> Registration:
+def register(fixed: Volume, moving: Volume, *, most_translation_mm: float = MOST_TRANSLATION_MM) -> Registration:
     """Find the rigid motion between two images of one head, of any contrast and grid.
 
     Both are brought to 2 mm. From the position of the headers, and from that in which the centres of the heads meet if
@@ -133,6 +139,8 @@ def register(fixed: Volume, moving: Volume) -> Registration:
     ----------
     fixed, moving : Volume
         Intensities; only the world positions of their voxels count, not the order of their axes.
+    most_translation_mm : float
+        What moves by more is not believed; `MOST_BETWEEN_SESSIONS_MM` for images of two sessions.
 
     Returns
     -------
@@ -170,7 +178,7 @@ def register(fixed: Volume, moving: Volume) -> Registration:
         reasons=(),
         software=f"SimpleITK {version('simpleitk')}",
     )
-    return replace(result, reasons=(*reasons, *_faults(result)))
+    return replace(result, reasons=(*reasons, *_faults(result, most_translation_mm)))
 
 
 def inverse(rigid_44: Matrix) -> Matrix:
@@ -198,6 +206,35 @@ def write_transform(path: Path, fixed_to_moving: Matrix) -> None:
     transform.SetMatrix(lps_44[:3, :3].ravel().tolist())
     transform.SetTranslation(lps_44[:3, 3].tolist())
     sitk.WriteTransform(transform, str(path))
+
+
+def read_transform(path: Path) -> Matrix:
+    """Read an affine ITK transform, as `write_transform` and other software write it; RAS+ mm, (4, 4).
+
+    Raises
+    ------
+    InputRefused
+        ``not_a_transform`` when the file holds no affine or rigid transform in three dimensions.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputRefused(
+            f"Expected an ITK transform in {path.name}, got a file ITK cannot read.", code="not_a_transform"
+        ) from error
+    if transform.GetDimension() != 3 or not transform.IsLinear():
+        raise InputRefused(
+            f"Expected an affine transform in three dimensions in {path.name}, got {transform.GetName()}.",
+            code="not_a_transform",
+        )
+    # ITK has a class for every kind of affine; where four points go says the same of all
+    shift, *ends = (np.array(transform.TransformPoint(point)) for point in ((0, 0, 0), *np.eye(3).tolist()))
+    lps_44 = np.eye(4)
+    lps_44[:3] = np.column_stack([*(end - shift for end in ends), shift])
+    matrix: Matrix = _TO_LPS @ lps_44 @ _TO_LPS
+    return matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -385,11 +422,11 @@ def _overlap(a: _Head, b: _Head, a_to_b: Matrix) -> float:
     return float(common.mean() * size_a / min(size_a, size_b))
 
 
-def _faults(result: Registration) -> tuple[str, ...]:
+def _faults(result: Registration, most_translation_mm: float) -> tuple[str, ...]:
     tests = {
         "low_metric": result.metric_after < LEAST_METRIC,
         "flat_peak": result.peak < LEAST_PEAK,
         "low_overlap": result.overlap < LEAST_OVERLAP,
-        "large_motion": result.translation_mm > MOST_TRANSLATION_MM or result.rotation_deg > MOST_ROTATION_DEG,
+        "large_motion": result.translation_mm > most_translation_mm or result.rotation_deg > MOST_ROTATION_DEG,
     }
     return tuple(name for name, failed in tests.items() if failed)
