@@ -88,11 +88,17 @@ class Intensity:
     patchiness: np.ndarray
 
 
-def draw_intensity(rng: np.random.Generator, *, prior_contrast: float, sequence: str | None = None) -> Intensity:
+def draw_intensity(
+    rng: np.random.Generator,
+    *,
+    prior_contrast: float,
+    sequence: str | None = None,
+    contrast_agent: bool | None = None,
+) -> Intensity:
     """Draw a contrast: near a known sequence with the given probability, else any.
 
     Left and right of a tissue share one draw. Lesions are never as bright as white matter. With `sequence`, one of
-    `CONTRASTS`, it is that one; some T1w are drawn as after contrast agent.
+    `CONTRASTS`, it is that one. T1w is drawn as after contrast agent where that is asked for, else sometimes.
 
     References
     ----------
@@ -109,7 +115,7 @@ def draw_intensity(rng: np.random.Generator, *, prior_contrast: float, sequence:
         drawn |= {name: float(rng.uniform(0.05, 1.0)) for name in ("blood", "blood_rim")}
         if rng.random() < 0.3:
             drawn["necrosis"] = float(rng.uniform(0.2, 0.85))
-        if sequence == "T1w" and rng.random() < _CONTRAST_AGENT:
+        if sequence == "T1w" and (rng.random() < _CONTRAST_AGENT if contrast_agent is None else contrast_agent):
             drawn |= {name: float(rng.uniform(*bounds)) for name, bounds in _ENHANCED.items()}
         texture = rng.uniform(0.005, 0.06)
         stds = {name: texture * rng.uniform(0.5, 1.5) for name in names}
