@@ -128,8 +128,18 @@ def measurement(task: Task, result: Number | Text) -> Row:
     }
     left_out = _left_out(task)
     if isinstance(result, Text):
-        nothing: Row = dict.fromkeys(("value", "unit", "image", "reference_session", "qc_score"))
-        return row | nothing | {"measure": "answer", "text": result.word, "flags": sorted(left_out)}
+        nothing: Row = dict.fromkeys(("value", "unit", "reference_session"))
+        return (
+            row
+            | nothing
+            | {
+                "measure": result.measure,
+                "text": result.word,
+                "image": result.image,
+                "qc_score": result.confidence,
+                "flags": sorted(left_out.union(result.flags)),
+            }
+        )
     reference = result.reference_session
     return row | {
         "measure": result.measure,
