@@ -19,18 +19,24 @@ class Trainable(enum.StrEnum):
     VISION = "vision"
     JOINT = "joint"
     QUALITY = "quality"
+    DESCRIPTION = "description"
 
 
 def train(
     what: Annotated[
         Trainable,
-        typer.Argument(help="The language model, the vision network, both together, or the qc_score of the masks."),
+        typer.Argument(
+            help="The language model, the vision network, both together, the qc_score of the masks, or "
+            "the answers about lesions."
+        ),
     ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe: one recipe is one full run.")],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Folder for the weights; a run in it is resumed. quality: the folder that has them."
+            "--out",
+            "-o",
+            help="Folder for the weights; a run in it is resumed. quality, description: the folder that has them.",
         ),
     ],
     *,
@@ -43,10 +49,13 @@ def train(
     ] = None,
     lesions: Annotated[
         Path | None,
-        typer.Option(help="vision, quality: archive of lesion masks in MNI space, pasted into some images (.npz)."),
+        typer.Option(
+            help="vision, quality, description: archive of lesion masks in MNI space, pasted into some images (.npz)."
+        ),
     ] = None,
     strokes: Annotated[
-        Path | None, typer.Option(help="vision, quality: archive of stroke masks in MNI space, as --lesions (.npz).")
+        Path | None,
+        typer.Option(help="vision, quality, description: archive of stroke masks in MNI space, as --lesions (.npz)."),
     ] = None,
     reader: Annotated[
         Path | None, typer.Option(help="agent: folder of a pre-trained BERT encoder to start from; none: from scratch.")
@@ -58,9 +67,9 @@ def train(
         ),
     ] = None,
     model: ModelOption = "default",
-    device: Annotated[str, typer.Option(help="vision, joint, quality: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="All but agent: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the models, or fit the qc_score to a vision network.
+    """Train the models, or fit the qc_score and the answers about lesions to a vision network.
 
     The agent learns what contrasts look like to the vision network of --model; joint trains on from its weights.
     """
@@ -82,17 +91,21 @@ def train(
 
         print(train_joint(maps, model_folder(model), out, recipe=recipe, device=device))
         return
-    from vp_engine.training import quality, vision
+    from vp_engine.training import description, quality, vision
     from vp_engine.training.sources import Archives
 
-    recipes = vision.RECIPES if what is Trainable.VISION else quality.RECIPES
-    if recipe not in recipes:
-        raise ConfigError(f"--recipe: expected one of {', '.join(recipes)}, got {recipe!r}")
+    rooms = {Trainable.VISION: vision, Trainable.QUALITY: quality, Trainable.DESCRIPTION: description}
+    if recipe not in rooms[what].RECIPES:
+        raise ConfigError(f"--recipe: expected one of {', '.join(rooms[what].RECIPES)}, got {recipe!r}")
     archives = Archives(maps, lesions, strokes)
-    if what is Trainable.VISION:
-        print(vision.train_vision(archives, out, recipe=vision.RECIPES[recipe], device=device, start=start))
-    else:
-        print(quality.train_quality(archives, out, recipe=quality.RECIPES[recipe], device=device))
+    match what:
+        case Trainable.VISION:
+            print(vision.train_vision(archives, out, recipe=vision.RECIPES[recipe], device=device, start=start))
+        case Trainable.QUALITY:
+            print(quality.train_quality(archives, out, recipe=quality.RECIPES[recipe], device=device))
+        case Trainable.DESCRIPTION:
+            fit = description.RECIPES[recipe]
+            print(description.train_description(archives, out, recipe=fit, device=device))
 
 
 class Suite(enum.StrEnum):

@@ -16,7 +16,7 @@ from vp_engine.agent.planner_files import BUILTIN, planner_files
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.scans import Segmenter
 from vp_engine.cohort.weights import model_folder, planner_id, verify_weights
-from vp_engine.errors import InfrastructureError
+from vp_engine.errors import InfrastructureError, WeightsError
 
 if TYPE_CHECKING:
     from vp_engine.agent.planner import Planner
@@ -153,9 +153,17 @@ def _load_planner(folder: Path, planner: str, device: str) -> Planner:
 
 
 def _load_segmenter(folder: Path, device: str) -> Segmenter:
+    from vp_engine.measure.signs import SIGNS
     from vp_engine.vision.segmenter import NetworkSegmenter
 
-    return NetworkSegmenter.from_pretrained(folder / "vision", device=_found(device))
+    segmenter = NetworkSegmenter.from_pretrained(folder / "vision", device=_found(device))
+    if segmenter.signs not in ((), SIGNS):
+        raise WeightsError(
+            f"{folder}: the model of lesion descriptions looks at other signs than this version measures; "
+            "`vp train description` fits it anew.",
+            code="description_stale",
+        )
+    return segmenter
 
 
 def _found(device: str) -> str:

@@ -92,6 +92,10 @@ class Segmenter(Protocol):
         """Look at one scan, read together with others as in `regions`, with one pass of the network."""
         ...
 
+    def answer(self, question: str, numbers: np.ndarray) -> tuple[str, float]:
+        """Answer a question about a lesion from numbers: a word, and the probability that it is right."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delineation:

@@ -12,6 +12,7 @@ from vp_engine.cohort.choice import Choice, PlannedScan
 from vp_engine.cohort.scans import Delineation, Scans, boxed
 from vp_engine.cohort.streams import Pair
 from vp_engine.environment.instruction import Instruction, Observation
+from vp_engine.environment.judging import judged
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Image, Mask, SessionInfo
 from vp_engine.errors import RequestRefused
@@ -144,9 +145,8 @@ class CohortWorld:
         }
 
     def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
-        """Nothing has been trained to tell, so ``unclear``."""
-        del image, mask, aspect
-        return "unclear", 0.0
+        """Ask the model that was fitted to the network; ``unclear`` where it is not sure or there is none."""
+        return judged(self, image, mask, aspect, self._scans.segmenter.answer)
 
     def aligned(self, image: Image, to: Image) -> np.ndarray:
         """World of an image of this world → world of another, RAS+ mm, (4, 4); rigid, the identity in one session.

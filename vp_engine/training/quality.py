@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vp_engine.anatomy import PARTS, without_side
 from vp_engine.errors import WeightsError
@@ -15,6 +14,7 @@ from vp_engine.synthesis.degradation import KnownScan, degraded_scans
 from vp_engine.synthesis.label_maps import LabelMap, brain_box, brain_points, target_lookup
 from vp_engine.synthesis.pathology import LesionSources, apply_pathology, draw_pathology
 from vp_engine.synthesis.ranges import SynthesisRanges
+from vp_engine.training.logistic import logistic
 from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.quality import FEATURES, QualityModel, features, save_quality, weights_sha256
@@ -157,30 +157,10 @@ def fit(masks: Sequence[JudgedMask], *, recipe: QualityRecipe) -> tuple[float, t
     prior = np.zeros(rows.shape[1])
     prior[1] = 1.0  # the score without calibration: the logit of the expected Dice
     penalty = np.array([recipe.slope_penalty] * (1 + len(FEATURES)) + [recipe.offset_penalty] * len(kinds))
-    found = _logistic(rows, np.array([mask.dice for mask in masks]), prior=prior, penalty=penalty)
+    found = logistic(rows, np.array([mask.dice for mask in masks]), prior=prior, penalty=penalty)
     numbers = [round(float(x), 4) for x in found]
     return (
         numbers[0],
         tuple(numbers[1 : 1 + len(FEATURES)]),
         dict(zip(kinds, numbers[1 + len(FEATURES) :], strict=True)),
     )
-
-
-def _logistic(
-    rows_NF: NDArray[np.float64],
-    share_N: NDArray[np.float64],
-    *,
-    prior: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Coefficients of a logistic regression of shares, by Newton's method."""
-    found = prior.copy()
-    for _ in range(100):
-        expected = 1 / (1 + np.exp(-rows_NF @ found))
-        gradient = rows_NF.T @ (share_N - expected) - penalty * (found - prior)
-        curvature = (rows_NF * (expected * (1 - expected))[:, None]).T @ rows_NF + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        found += step * 2 / max(2.0, float(np.abs(step).max()))  # far from the optimum Newton's steps are too long
-        if np.abs(step).max() < 1e-9:
-            return found
-    raise WeightsError("Expected the fit of the qc_score to converge in 100 steps.", code="quality_unrelated")

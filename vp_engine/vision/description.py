@@ -63,10 +63,13 @@ class DescriptionModel:
     ----------
     weights_sha256 : str
         Of the weights it was fitted on; it says nothing about others.
+    signs : tuple of str
+        Names of the signs that come before the features.
     questions : mapping of str to Question
     """
 
     weights_sha256: str
+    signs: tuple[str, ...]
     questions: Mapping[str, Question]
 
     def answer(self, question: str, numbers: np.ndarray) -> tuple[str, float]:
@@ -98,19 +101,13 @@ def save_description(model: DescriptionModel, folder: Path) -> Path:
     return path
 
 
-def load_description(folder: Path, *, numbers: int) -> DescriptionModel | None:
+def load_description(folder: Path) -> DescriptionModel | None:
     """Read the model that lies beside weights; None where there is none, and all these questions are then ``unclear``.
-
-    Parameters
-    ----------
-    folder : Path
-    numbers : int
-        How many are looked at.
 
     Raises
     ------
     WeightsError
-        If the file is damaged, is not about these questions and numbers, or was fitted on other weights.
+        If the file is damaged, is not about these questions, or was fitted on other weights.
     """
     path = folder / DESCRIPTION
     if not path.exists():
@@ -118,17 +115,20 @@ def load_description(folder: Path, *, numbers: int) -> DescriptionModel | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = {field.name for field in fields(Question)}
-        if set(content) != {"weights_sha256", "questions"} or set(content["questions"]) != set(QUESTIONS):
+        expected = {field.name for field in fields(DescriptionModel)}
+        if set(content) != expected or set(content["questions"]) != set(QUESTIONS):
             raise ValueError("it is not about the questions of this version")
         questions = {}
+        signs = tuple(str(name) for name in content["signs"])
+        numbers = {len(fitted["slopes"]) for fitted in content["questions"].values()}
         for name, fitted in content["questions"].items():
             if set(fitted) != names:
                 raise ValueError(f"{name} has {sorted(set(fitted) ^ names)} unknown or missing")
             mean, scale, slopes = (tuple(float(x) for x in fitted[key]) for key in ("mean", "scale", "slopes"))
             intercept, sure_from = (float(fitted[key]) for key in ("intercept", "sure_from"))
             every = [*mean, *scale, *slopes, intercept, sure_from]
-            if {len(mean), len(scale), len(slopes)} != {numbers} or not all(map(math.isfinite, every)):
-                raise ValueError(f"{name} does not hold {numbers} finite numbers")
+            if {len(mean), len(scale), len(slopes)} != numbers or not all(map(math.isfinite, every)):
+                raise ValueError(f"{name} does not hold as many finite numbers as the other questions")
             if min(scale) <= 0:
                 raise ValueError(f"{name} has a scale that is not positive")
             questions[name] = Question(mean, scale, slopes, intercept, sure_from)
@@ -141,4 +141,4 @@ def load_description(folder: Path, *, numbers: int) -> DescriptionModel | None:
             f"{path} was fitted on other weights than those beside it; run `vp train description`.",
             code="description_stale",
         )
-    return DescriptionModel(content["weights_sha256"], questions)
+    return DescriptionModel(content["weights_sha256"], signs, questions)

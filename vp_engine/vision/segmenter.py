@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vp_engine.vision.checkpoint import from_pretrained
+from vp_engine.vision.description import DescriptionModel, load_description
 from vp_engine.vision.entry import at_trunk, entered
 from vp_engine.vision.features import ScanFeatures, scan_features
 from vp_engine.vision.network import VisionNetwork, voxel_rows
@@ -77,20 +78,31 @@ class NetworkSegmenter:
     network : VisionNetwork
     quality : QualityModel, optional
         What masks of this network are scored with; weights that are still being trained have none.
+    description : DescriptionModel, optional
+        What answers questions about lesions that this network delineates.
     device : str
         Where it runs, such as ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, network: VisionNetwork, quality: QualityModel | None = None, *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        network: VisionNetwork,
+        quality: QualityModel | None = None,
+        description: DescriptionModel | None = None,
+        *,
+        device: str = "cpu",
+    ) -> None:
         self._network = network
         self._quality = quality
+        self._description = description
         self.device = device
 
     @classmethod
     def from_pretrained(cls, folder: Path, *, device: str = "cpu") -> NetworkSegmenter:
-        """Load the weights of a model folder and the quality model fitted to them; raises WeightsError."""
+        """Load the weights of a model folder and the models fitted to them; raises WeightsError."""
         network = from_pretrained(folder, device=device)
-        return cls(network, load_quality(folder, parts=network.config.structures), device=device)
+        quality = load_quality(folder, parts=network.config.structures)
+        return cls(network, quality, load_description(folder), device=device)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -141,6 +153,29 @@ class NetworkSegmenter:
     def features(self, volume: Volume, *, others: Sequence[Volume] = ()) -> ScanFeatures:
         """Look at one scan, read together with others as in `regions`, to pool what is seen inside masks."""
         return scan_features(self._network, volume, others=others, device=self.device)
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Signs of a lesion that `answer` looks at, in their order; none where no answers were fitted."""
+        return self._description.signs if self._description else ()
+
+    def answer(self, question: str, numbers: np.ndarray) -> tuple[str, float]:
+        """Answer a question about a lesion; ``unclear`` from weights that no answers were fitted to.
+
+        Parameters
+        ----------
+        question : str
+            One of `vision.description.QUESTIONS`.
+        numbers : (N,) float array
+            Signs of the lesion, then the pooled features inside it.
+
+        Returns
+        -------
+        word : str
+        probability : float
+            That the word is right.
+        """
+        return self._description.answer(question, numbers) if self._description else ("unclear", 0.0)
 
     @torch.inference_mode()
     def _encode(self, volume: Volume, others: Sequence[Volume]) -> EncodedScan:
