@@ -63,7 +63,7 @@ def _ops(example: Example) -> set[str]:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_programs_run_where_their_images_and_sessions_are(split: Split) -> None:
-    drawn = [example for example in _examples(split, 180) if _ops(example) or example.observations]
+    drawn = [example for example in _examples(split, 260) if _ops(example) or example.observations]
     assert len(drawn) > 40
     for example in drawn:
         environment = Environment(PhantomWorld(NAMED_CONTRASTS, sessions=max(2, example.sessions)))
@@ -116,7 +116,7 @@ def test_every_structure_has_three_words_that_each_held_out_language_has_alone()
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_intent_of_regions_and_questions_has_sentences(split: Split) -> None:
-    names = ("union_measure", "dilate_show", "part_show", "strip", "isolate", "crop", "share", "presence", "describe",
+    names = ("union_measure", "dilate_show", "part_show", "strip", "isolate", "crop", "share", "presence", "describe_all",
              "lesion_side", "brightness", "quality", "quality_instead", "side_numbers", "contrast_kind")  # fmt: skip
     assert all(lexicon(split).sentences[name] for name in names)
 

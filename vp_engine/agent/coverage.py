@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from itertools import chain
+from types import MappingProxyType
 
 import yaml
 
 from vp_engine.anatomy import SIDES, STRUCTURES, without_side
+from vp_engine.environment.vocabulary import LOBES
 
 # Words that also say where one looks ("brain scan", "in each hemisphere") or that other words contain.
 _NOT_COUNTED = frozenset({"brain", "cerebrum"})
 _SAME = {"lesion": "white_matter_lesion"}
+# What a part of something is said of, or what a piece lies in, need not be in the program: "edema around the tumor",
+# "lesions in the deep white matter", "brighter than white matter"
+_OF_TUMORS = ("tumor_core", "enhancing_tumor", "non_enhancing_tumor", "edema", "resection_cavity")
+_COVERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(_OF_TUMORS, ("tumor", "tumor_core")),
+        "tumor_core": ("tumor", "edema"),  # tumor without edema
+        "mass_effect": ("ventricles",),
+        **dict.fromkeys(LOBES, ("white_matter", "cerebral_white_matter", "cerebral_cortex")),
+        "deep_white_matter": ("white_matter", "cerebral_white_matter"),
+        "juxtacortical": ("white_matter", "cerebral_cortex"),
+        "periventricular": ("white_matter",),
+        "infratentorial": ("cerebellum", "brainstem"),
+        "deep_gray_matter": ("gray_matter", "basal_ganglia", "thalamus"),
+    }
+)
+_AGAINST_WHITE_MATTER = ("relative_intensity(", "with_signal(", "describe(")
+_PATHOLOGY = frozenset(name for name, structure in STRUCTURES.items() if structure.kind == "pathology")
 _KINDS = ("nouns", "plurals", "val", "test")
 _SHORTEST = 4
 _LANGUAGE = files("vp_engine.agent.language")
@@ -44,7 +64,13 @@ def left_out(prompt: str, code: str) -> tuple[str, ...]:
     """
     if "parcels(" in code:
         return ()
-    used = {_base(name) for name in re.findall(r'"([a-z_]+)"', code)}
+    words = re.findall(r'"([a-z_]+)"', code)
+    used = {_base(name) for name in words}
+    used.update(covered for word in words for covered in _COVERED.get(re.sub("^(left|right)_", "", word), ()))
+    if any(op in code for op in _AGAINST_WHITE_MATTER):
+        used.update(("white_matter", "cerebral_white_matter"))
+    if used & _PATHOLOGY:
+        used.add(_SAME["lesion"])
     return tuple(name for name in _mentioned(prompt) if name not in used)
 
 

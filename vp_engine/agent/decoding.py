@@ -209,7 +209,10 @@ class Walker:
         if name == _MOD_OP:
             self._pending.append(MOD)
         expected = [_Expression(parameter.accepts, nesting + 1) for parameter in OPS[name].parameters]
-        self._pending += [_Twin(name, []), expected[0]] if name in _twins() else reversed(expected)
+        if name in _twins():
+            self._pending += [*reversed(expected[2:]), _Twin(name, []), expected[0]]
+        else:
+            self._pending += reversed(expected)
 
     def _complete(self) -> None:
         while self._pending and isinstance(binding := self._pending[-1], _Binding | _Twin):
@@ -224,7 +227,7 @@ class Walker:
 
 
 _SIDES = "asymmetry"
-_CHANGES = ("change", "percent_change", "annual_rate", "annual_percent_rate")
+_CHANGES = ("change", "percent_change", "annual_rate", "annual_percent_rate", "changed", "follow")
 _SECOND = {_SIDES: ("structure:right_", "direction:right")} | dict.fromkeys(
     _CHANGES, ("var:after", "var:last", "var:current")
 )

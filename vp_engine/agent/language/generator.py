@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from vp_engine.agent.language.lesion_requests import LESION_DRAWS
 from vp_engine.agent.language.lexicon import Lexicon, Split, lexicon
 from vp_engine.agent.language.meaning import (
     Asked,
@@ -14,7 +15,9 @@ from vp_engine.agent.language.meaning import (
     Clause,
     Contrast,
     Cutout,
+    Each,
     Everything,
+    Followed,
     Largest,
     Measure,
     Presence,
@@ -22,6 +25,8 @@ from vp_engine.agent.language.meaning import (
     Question,
     Time,
     Where,
+    is_across,
+    seen_in,
 )
 from vp_engine.agent.language.noise import add_noise
 from vp_engine.agent.language.questions import (
@@ -59,7 +64,7 @@ NAMED_CONTRASTS: tuple[str, ...] = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
 _CONTRAST_WEIGHTS = (30, 20, 35, 8, 7)
 _SPACES = re.compile(" {2,}")
 _SIGNAL = re.compile(r"\b(signal|intensity|intensities|brightness)\b")
-_INTENSITIES = frozenset({"mean_intensity", "median_intensity", "std_intensity"})
+_INTENSITIES = frozenset({"mean_intensity", "median_intensity", "std_intensity", "relative_intensity"})
 
 _Draws = Mapping[Callable[[Lexicon, Random], Drawn], float]
 _OLD: _Draws = {
@@ -82,7 +87,12 @@ _ASKED: _Draws = {
     draw_contrast: 9,
     draw_halves: 4,
 }
-_FAMILIES: tuple[tuple[_Draws, float], ...] = ((_OLD, 0.58), (REGION_DRAWS, 0.25), (_ASKED, 0.17))
+_FAMILIES: tuple[tuple[_Draws, float], ...] = (
+    (_OLD, 0.38),
+    (REGION_DRAWS, 0.17),
+    (_ASKED, 0.12),
+    (LESION_DRAWS, 0.33),
+)
 """Kinds of requests with their shares among those that are no short ones and no lists."""
 
 
@@ -238,6 +248,11 @@ def _fits(clause: Clause, others: Sequence[Clause]) -> bool:
         return not others
     if isinstance(clause, Asked):
         return not any(isinstance(other, Asked) for other in others)
+    if any(map(seen_in, (clause, *others))):
+        # the second image is one
+        return not others
+    if any(isinstance(one, Followed) for one in (clause, *others)) and any(map(is_across, others)):
+        return False
     if isinstance(clause, Measure):
         return True
     if isinstance(clause, Change):
@@ -253,19 +268,17 @@ def _where(clauses: Sequence[Clause], words: Lexicon, rng: Random, scope: str) -
     measured = {
         m
         for clause in clauses
-        if isinstance(clause, Measure | Everything | Largest | Presence)
+        if isinstance(clause, Measure | Everything | Largest | Presence | Each)
         for m in clause.measures
     }
     bright = any(isinstance(clause, Question) and clause.kind == "brightness" for clause in clauses)
-    longitudinal = any(
-        isinstance(clause, Change) or (isinstance(clause, Question) and clause.kind in ("grew", "shrank"))
-        for clause in clauses
-    )
+    longitudinal = any(map(is_across, clauses))
     contrasts: tuple[str, ...] = ()
     named = ""
     asked = any(isinstance(clause, Contrast) for clause in clauses)
     likely = 0.45 if bright or measured & _INTENSITIES else 0.3 if isinstance(clauses[0], Cutout) else 0.14
-    if not retried and not asked and rng.random() < likely:
+    seen = any(map(seen_in, clauses))
+    if not retried and not asked and not seen and rng.random() < likely:
         contrasts = (rng.choices(NAMED_CONTRASTS, _CONTRAST_WEIGHTS)[0],)
         if rng.random() < 0.12 and all(isinstance(clause, Measure) for clause in clauses):
             contrasts = tuple(dict.fromkeys((*contrasts, rng.choice(NAMED_CONTRASTS))))

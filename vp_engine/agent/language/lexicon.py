@@ -70,11 +70,10 @@ class Lexicon:
 @lru_cache(maxsize=3)
 def lexicon(split: Split) -> Lexicon:
     """Read the language of one split from the data files of this package."""
-    structures, phrases, templates, refusals, regions, questions = (
-        _read(f"{name}.yaml") for name in ("structures", "phrases", "templates", "refusals", "regions", "questions")
-    )
-    phrases |= regions["phrases"] | questions["phrases"]
-    templates |= regions["sentences"] | questions["sentences"]
+    structures, phrases, templates, refusals = map(_read, ("structures", "phrases", "templates", "refusals"))
+    for more in map(_read, ("regions", "questions", "lesions")):
+        phrases |= more["phrases"]
+        templates |= more["sentences"]
     rules = {name: _templates(entry, split, "any") for name, entry in phrases.items()}
     for name in ("measure_np", "all_structures"):
         rules[name] = _templates(templates.pop(name), split, "any")
@@ -94,9 +93,9 @@ def lexicon(split: Split) -> Lexicon:
 
 
 def _read(name: str) -> dict[str, Any]:
-    loaded = yaml.safe_load(files("vp_engine.agent.language").joinpath(name).read_text(encoding="utf-8"))
+    loaded = yaml.safe_load(files("vp_engine.agent.language").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     if not isinstance(loaded, dict):
-        raise TypeError(f"expected a mapping in the language file {name}, got {type(loaded).__name__}")
+        raise TypeError(f"expected a mapping in the language file {name}.yaml, got {type(loaded).__name__}")
     return loaded
 
 

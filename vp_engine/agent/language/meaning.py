@@ -31,21 +31,25 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A mask that an op makes of others: a half, a neighbourhood, a combination.
+    """A mask that an op makes of others: a half, a neighbourhood, a combination, a selection of pieces.
 
     Attributes
     ----------
     op : str
         Name of the op.
     operands : tuple of str or Region
-        Structures, or regions themselves, in the order of the op.
+        Structures, or regions themselves, in the order of the op; for ``changed`` what is compared between the first
+        and the last session, once.
     word : str
-        Length or direction the op takes last; empty where it takes none.
+        Text the op takes last, such as a length or a direction; empty where it takes none.
+    contrast : str
+        Suffix of the image whose signal selects; empty for the image that is segmented.
     """
 
     op: str
     operands: tuple[Target, ...]
     word: str = ""
+    contrast: str = ""
 
 
 Target = str | Region
@@ -98,6 +102,51 @@ class Everything:
     """A measure of each part the weights know; its mask when `measures` is empty."""
 
     measures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Rows for every piece of something, one lesion after the other.
+
+    Attributes
+    ----------
+    target : str or Region
+        What falls into pieces.
+    measures : tuple of str
+        Of each piece; ``distance`` is that to `other`.
+    aspects : tuple of str
+        Said of each piece in a word.
+    other : str
+        Structure that distances go to.
+    save : bool
+        Whether each gets a mask of its own.
+    contrast : str
+        Suffix of the image whose signal counts; empty for the image that is segmented.
+    """
+
+    target: Target
+    measures: tuple[str, ...] = ()
+    aspects: tuple[str, ...] = ()
+    other: str = ""
+    save: bool = False
+    contrast: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Something described in words, aspect by aspect, behind its `measures`; `contrast` as in `Each`."""
+
+    target: Target
+    aspects: tuple[str, ...]
+    measures: tuple[str, ...] = ()
+    contrast: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Every piece of something followed from the first to the last session."""
+
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +222,9 @@ class Contrast:
     """What contrast the image has."""
 
 
-Plain = Measure | Asymmetry | Ratio | Distance | Cutout | Everything
+Plain = Measure | Asymmetry | Ratio | Distance | Cutout | Everything | Each | Described
 Asked = Question | Presence | Largest | Quality | Contrast
-Clause = Plain | Change | Asked
+Clause = Plain | Change | Followed | Asked
 
 
 def structure_of(base: str, side: str) -> str:
@@ -216,3 +265,52 @@ def in_hemisphere(target: Target, side: str) -> Region:
     """What of something without a side, such as lesions, belongs to one hemisphere."""
     other = {"left": "right", "right": "left"}[side]
     return Region("nearer", (target, f"{side}_hemisphere", f"{other}_hemisphere"))
+
+
+def fate_in(target: Target) -> str:
+    """What became of the pieces that a region is about; empty for what is seen in one session.
+
+    >>> fate_in(Region("largest", (Region("changed", ("lesion",), "new"),)))
+    'new'
+    """
+    if isinstance(target, str):
+        return ""
+    return target.word if target.op == "changed" else next(filter(None, map(fate_in, target.operands)), "")
+
+
+def contrast_in(target: Target) -> str:
+    """Suffix of the image whose signal a region is selected by; empty when it names none.
+
+    >>> contrast_in(Region("with_signal", ("lesion",), "dark", "T1w"))
+    'T1w'
+    """
+    if isinstance(target, str):
+        return ""
+    return target.contrast or next(filter(None, map(contrast_in, target.operands)), "")
+
+
+def targets_in(clause: Clause) -> tuple[Target, ...]:
+    """What a clause is about, as far as it can be a selection of pieces."""
+    match clause:
+        case Measure(targets) | Ratio(targets):
+            return targets
+        case Each(target) | Described(target) | Presence(target):
+            return (target,)
+    return ()
+
+
+def seen_in(clause: Clause) -> str:
+    """Suffix of the image whose signal a clause names beside the one that is segmented; empty when it names none."""
+    if isinstance(clause, Each | Described) and clause.contrast:
+        return clause.contrast
+    return next(filter(None, map(contrast_in, targets_in(clause))), "")
+
+
+def is_across(clause: Clause) -> bool:
+    """Whether a clause needs the first and the last session together."""
+    match clause:
+        case Change() | Followed():
+            return True
+        case Question(kind):
+            return kind in ("grew", "shrank")
+    return any(map(fate_in, targets_in(clause)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from vp_engine.agent.language.choosing import (
@@ -29,7 +30,7 @@ from vp_engine.agent.language.meaning import (
     structure_of,
 )
 from vp_engine.agent.language.naming import SIDED, Naming, Piece, enumerated, name_structures
-from vp_engine.agent.language.regions import HALVED, name_half
+from vp_engine.agent.language.regions import HALVED, name_half, spoken_lesions
 from vp_engine.agent.language.requests import Drawn
 from vp_engine.agent.language.sentences import Said, Slotted, fitting, sentence
 from vp_engine.environment.vocabulary import COMPARISONS, QUALITIES
@@ -151,14 +152,10 @@ def draw_presence(lexicon: Lexicon, rng: Random) -> Drawn:
 
 
 def draw_largest(lexicon: Lexicon, rng: Random) -> Drawn:
-    """The largest lesion described, if there is one."""
+    """Numbers of the largest lesion, if there is one."""
     base = _lesion(rng)
     slots = _lesion_slots(base, lexicon, rng)
-    draw = rng.random()
-    if draw < 0.5:
-        text = sentence(rng.choice(lexicon.sentences["describe"]), lexicon, rng, Said(extra=slots))
-        return Largest(base, base, _DESCRIBED), text
-    if draw < 0.75:
+    if rng.random() < 0.55:
         measures = tuple(rng.sample((*_DESCRIBED, "surface_area", "sphericity"), rng.choice((1, 1, 2, 2, 3))))
         article = rng.choice(("", "the "))
         asked = enumerated([lexicon.phrase(measure, rng) for measure in measures], lexicon, rng)
@@ -170,8 +167,7 @@ def draw_largest(lexicon: Lexicon, rng: Random) -> Drawn:
             ("describe_volume", "volume"),
             ("describe_volume", "volume"),
             ("describe_length", "max_diameter"),
-            ("describe_place", "centroid"),
-            ("describe_signal", "mean_intensity"),
+            ("describe_brightness", "mean_intensity"),
         )
     )
     return Largest(base, base, (measure,)), sentence(
@@ -180,8 +176,10 @@ def draw_largest(lexicon: Lexicon, rng: Random) -> Drawn:
 
 
 def draw_lesion_side(lexicon: Lexicon, rng: Random) -> Drawn:
-    """On which side most of the lesions are."""
+    """On which side most of the lesions are; that of a single one is described (`lesion_requests`)."""
     base = _lesion(rng)
+    while not lexicon.names[base].plurals:
+        base = _lesion(rng)
     slots = _lesion_slots(base, lexicon, rng)
     first, second = halves(base)
     name = rng.choices(("lesion_side", "lesion_side_less", "lesion_side_numbers"), (72, 12, 16))[0]
@@ -192,17 +190,19 @@ def draw_lesion_side(lexicon: Lexicon, rng: Random) -> Drawn:
 
 
 def draw_brightness(lexicon: Lexicon, rng: Random) -> Drawn:
-    """Whether a structure is brighter or darker than white matter."""
-    piece = Piece("union", (_lesion(rng),))
-    if rng.random() < 0.55:
-        piece = one_piece(rng)
-        while piece.bases[0] in _WITHOUT_REFERENCE:
-            piece = one_piece(rng)
+    """Whether a structure is brighter or darker than white matter, or lesions are; a single one is described."""
     template = rng.choice(lexicon.sentences["brightness"])
-    target = piece.targets()[0]
-    return Question("brightness", target, _REFERENCE, about=target, measure="mean_intensity"), sentence(
-        template, lexicon, rng, Said(pieces=[piece])
-    )
+    if rng.random() < 0.35:
+        base = rng.choices(("lesion", "white_matter_lesion"), (60, 40))[0]
+        named = spoken_lesions(base, lexicon, rng)
+        target, said = base, Said(region=replace(named, noun=named.noun.removeprefix("all ")))
+    else:
+        piece = one_piece(rng)
+        while piece.bases[0] in _WITHOUT_REFERENCE or piece.bases[0] in PATHOLOGY:
+            piece = one_piece(rng)
+        target, said = piece.targets()[0], Said(pieces=[piece])
+    text = sentence(template, lexicon, rng, said)
+    return Question("brightness", target, _REFERENCE, about=target, measure="mean_intensity"), text
 
 
 def draw_quality(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -265,6 +265,14 @@ def name_of(target: Target) -> str:
             return f"{names[0]}_nearer_{names[1]}"
         case "near":
             return f"{names[0]}_within_{target.word}_of_{names[1]}"
+        case "changed":
+            return f"{names[0]}_{target.word}"
+        case "located":
+            return f"{names[0]}_in_{target.word}"
+        case "at_least":
+            return f"{names[0]}_at_least_{target.word}"
+        case "touching":
+            return f"{names[0]}_touching_{names[1]}"
     raise ValueError(f"expected a region that questions are about, got {target.op}")
 
 

@@ -58,21 +58,33 @@ def draw_region_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     measures = (rng.choice(_MEASURES),) if rng.random() < 0.85 else tuple(m for m in some_measures(rng) if m != "count")
     if naming.plural and rng.random() < 0.3:
         measures = ("count",)
+    return measure_region(targets, naming, measures or ("volume",), lexicon, rng)
+
+
+def measure_region(
+    targets: tuple[Target, ...], naming: Naming, measures: tuple[str, ...], lexicon: Lexicon, rng: Random
+) -> Drawn:
+    """Measures of what is called by a name."""
     if measures == ("count",) and naming.suffix and naming.plural.endswith(naming.suffix) and rng.random() < 0.6:
         extra: Slotted = {"Xp": naming.plural.removesuffix(naming.suffix), "WHERE": naming.suffix}
         text = sentence(rng.choice(lexicon.sentences["count_where"]), lexicon, rng, Said(extra=extra))
         return Measure(targets, measures), text
-    measures = measures or ("volume",)
     choices = fitting(lexicon.sentences["measure"], naming)
-    own = fitting(lexicon.sentences.get(f"ask_{measures[0]}", ()), naming) if len(measures) == 1 else []
+    # where a lesion is, is said in words
+    worded = len(measures) == 1 and not (measures == ("centroid",) and _is_lesion(targets[0]))
+    own = fitting(lexicon.sentences.get(f"ask_{measures[0]}", ()), naming) if worded else []
     if naming.plural and measures == ("volume",):
         own += fitting(lexicon.sentences["ask_load"], naming)
-    if own and rng.random() < 0.4:
+    if own and rng.random() < (0.7 if measures == ("count",) else 0.4):
         choices = own
     text = sentence(rng.choice(choices), lexicon, rng, Said(region=naming, measures=measures))
     if measures[0] in UNITS and len(measures) == 1 and rng.random() < 0.12:
         text += lexicon.phrase(UNITS[measures[0]], rng)
     return Measure(targets, measures), text
+
+
+def _is_lesion(target: Target) -> bool:
+    return target in PATHOLOGY if isinstance(target, str) else _is_lesion(target.operands[0])
 
 
 def draw_region_short(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -96,10 +108,17 @@ def draw_region_show(lexicon: Lexicon, rng: Random) -> Drawn:
         name = rng.choice(("difference_show", "intersection_show")) if draw < 0.45 else "part_show"
         return _worked_out(lexicon, rng, name)
     targets, naming = draw_region(lexicon, rng)
-    if rng.random() < 0.8:
+    measures = () if rng.random() < 0.8 else (rng.choice(_MEASURES),)
+    return show_region(targets, naming, measures, lexicon, rng)
+
+
+def show_region(
+    targets: tuple[Target, ...], naming: Naming, measures: tuple[str, ...], lexicon: Lexicon, rng: Random
+) -> Drawn:
+    """The mask of what is called by a name, with measures or without."""
+    if not measures:
         template = rng.choice(fitting(lexicon.sentences["show"], naming))
         return Measure(targets, (), save=True), sentence(template, lexicon, rng, Said(region=naming))
-    measures = (rng.choice(_MEASURES),)
     template = rng.choice(fitting(lexicon.sentences["show_and_measure"], naming))
     if not {"M", "MS"} & template.slots():
         measures = ("volume",)

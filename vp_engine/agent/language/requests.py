@@ -55,6 +55,9 @@ def draw_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     single = measures[0] if len(measures) == 1 else ""
     if single == "count" or (single == "volume" and rng.random() < 0.06):
         pieces = [Piece("union", (rng.choice(COUNTABLE if rng.random() < 0.8 else PATHOLOGY),))]
+    while single == "centroid" and any(base in PATHOLOGY for piece in pieces for base in piece.bases):
+        # where a lesion is, is said in words
+        pieces = some_pieces(lexicon, rng)
     choices = lexicon.sentences["measure"]
     if f"ask_{single}" in lexicon.sentences and lexicon.sentences[f"ask_{single}"] and rng.random() < 0.4:
         choices = lexicon.sentences[f"ask_{single}"]
@@ -71,13 +74,44 @@ def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
     """Several measures, each of structures of its own, in one enumeration."""
     clauses: list[Clause] = []
     phrases: list[str] = []
-    for _ in range(rng.choice((2, 2, 3))):
-        measures = (one_measure(rng),)
-        pieces = some_pieces(lexicon, rng)[:1]
-        clauses.append(Measure(targets_of(pieces), measures))
-        phrases.append(sentence(_BARE, lexicon, rng, Said(pieces=pieces, measures=measures)))
+    kinds = rng.choices((_listed_measure, _listed_asymmetry, _listed_ratio, _listed_distance), (64, 18, 11, 7), k=3)
+    for kind in kinds[: rng.choice((2, 2, 3))]:
+        clause, phrase = kind(lexicon, rng)
+        # two rows with one target and one measure could not be told apart
+        if isinstance(clause, Measure) or not any(type(other) is type(clause) for other in clauses):
+            clauses.append(clause)
+            phrases.append(phrase)
     text = enumerated(phrases, lexicon, rng)
     return clauses, (f"{lexicon.phrase('do', rng)} {text}" if rng.random() < 0.6 else text)
+
+
+def _listed_measure(lexicon: Lexicon, rng: Random) -> Drawn:
+    measures = (one_measure(rng),)
+    pieces = some_pieces(lexicon, rng)[:1]
+    return Measure(targets_of(pieces), measures), sentence(
+        _BARE, lexicon, rng, Said(pieces=pieces, measures=measures)
+    )
+
+
+def _listed_asymmetry(lexicon: Lexicon, rng: Random) -> Drawn:
+    base = rng.choice(SIDED)
+    return Asymmetry((base,)), sentence(rng.choice(lexicon.rules["asymmetry_np"]), lexicon, rng, Said(bases=(base,)))
+
+
+def _listed_ratio(lexicon: Lexicon, rng: Random) -> Drawn:
+    first, second = two_pieces(rng)
+    said = Said(pieces=[first], other=[second])
+    return Ratio(first.targets(), second.targets()[0]), sentence(
+        rng.choice(lexicon.rules["ratio_np"]), lexicon, rng, said
+    )
+
+
+def _listed_distance(lexicon: Lexicon, rng: Random) -> Drawn:
+    first, second = two_pieces(rng)
+    said = Said(pieces=[first], other=[second])
+    return Distance(first.targets()[0], second.targets()[0]), sentence(
+        rng.choice(lexicon.rules["distance_np"]), lexicon, rng, said
+    )
 
 
 def draw_respectively(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:

@@ -11,8 +11,11 @@ from vp_engine.agent.language.meaning import (
     Clause,
     Contrast,
     Cutout,
+    Described,
     Distance,
+    Each,
     Everything,
+    Followed,
     Largest,
     Measure,
     Plain,
@@ -22,7 +25,11 @@ from vp_engine.agent.language.meaning import (
     Ratio,
     Target,
     Where,
+    fate_in,
     halves,
+    is_across,
+    seen_in,
+    targets_in,
 )
 from vp_engine.agent.terminals import END, MOD, STOP, constant
 from vp_engine.environment.ops import OPS
@@ -47,22 +54,17 @@ def first_step(clauses: Sequence[Clause], where: Where) -> list[str]:
     list of str
         Ends with `STOP`.
     """
-    plain = [clause for clause in clauses if isinstance(clause, Plain)]
-    changes = [clause for clause in clauses if isinstance(clause, Change)]
-    terminals = _plain(plain, where) if plain else []
-    across = [clause for clause in clauses if isinstance(clause, Question) and clause.kind in ("grew", "shrank")]
-    if changes or across:
+    plain = [clause for clause in clauses if isinstance(clause, Plain) and not is_across(clause)]
+    across = [clause for clause in clauses if is_across(clause)]
+    terminals = _plain(plain, where, next(filter(None, map(seen_in, plain)), "")) if plain else []
+    if across:
         for variable, session in (("before", "first"), ("after", "last")):
             terminals += [f"set:{variable}", *_image(where, f"var:{session}")]
-    for change in changes:
-        for target in change.targets:
-            sides = [_measured(change.measure, f"var:{when}", target) for when in ("before", "after")]
-            terminals += ["op:report", f"op:{change.op}", *sides[0], *sides[1]]
-    for question in across:
-        pair = [_measured(question.measure, f"var:{when}", question.target) for when in ("after", "before")]
-        terminals += _compared(*(pair if question.kind == "grew" else reversed(pair)))
+    # questions come last, since reading ends a piece of code
+    for clause in sorted(across, key=lambda one: isinstance(one, Asked)):
+        terminals += _between(clause)
     for clause in clauses:
-        if isinstance(clause, Asked) and clause not in across:
+        if isinstance(clause, Asked) and not is_across(clause):
             image = asked_on(clauses, where)
             if not plain or image != "img":
                 terminals += [f"set:{image}", *_image(where, _session(where))]
@@ -72,7 +74,7 @@ def first_step(clauses: Sequence[Clause], where: Where) -> list[str]:
 
 def asked_on(clauses: Sequence[Clause], where: Where) -> str:
     """Name of the variable with the image that a question of one session is about."""
-    plain = any(isinstance(clause, Plain) for clause in clauses)
+    plain = any(isinstance(clause, Plain) and not is_across(clause) for clause in clauses)
     return "img2" if plain and (_looped(where) or where.time == "ends" or len(where.contrasts) > 1) else "img"
 
 
@@ -121,12 +123,33 @@ def refusal(reason: str) -> list[str]:
     return ["op:refuse", constant("Reason", reason), STOP]
 
 
-def mask_of(image: str, target: Target) -> list[str]:
-    """Terminals of the mask of a structure or a region on an image."""
+def mask_of(image: str, target: Target, seen: str = "") -> list[str]:
+    """Terminals of the mask of a structure or a region on an image.
+
+    Parameters
+    ----------
+    image : str
+        Terminal of the variable of the image that is segmented.
+    target : str or Region
+        What is wanted.
+    seen : str
+        Terminal of the variable of the image whose signal selects pieces; the same image when empty.
+    """
     if isinstance(target, str):
         return ["op:segment", image, constant("Structure", target), MOD]
-    made = [f"op:{target.op}", *(terminal for operand in target.operands for terminal in mask_of(image, operand))]
-    return [*made, constant(OPS[target.op].parameters[-1].accepts[0], target.word)] if target.word else made
+    if target.op == "changed":
+        pair = [terminal for when in ("before", "after") for terminal in mask_of(f"var:{when}", target.operands[0])]
+        return ["op:changed", *pair, constant("Fate", target.word)]
+    terminals, operands = [f"op:{target.op}"], iter(target.operands)
+    for parameter in OPS[target.op].parameters:
+        match parameter.accepts[0]:
+            case "Image":
+                terminals.append(seen or image if target.contrast else image)
+            case "Mask":
+                terminals += mask_of(image, next(operands), seen)
+            case kind:
+                terminals.append(constant(kind, target.word))
+    return terminals
 
 
 def _looped(where: Where) -> bool:
@@ -143,7 +166,7 @@ def _image(where: Where, session: str, contrast: int = 0) -> list[str]:
     return ["op:image", constant("Suffix", where.contrasts[contrast]), session]
 
 
-def _plain(clauses: Sequence[Plain], where: Where) -> list[str]:
+def _plain(clauses: Sequence[Plain], where: Where, contrast: str) -> list[str]:
     if where.time == "ends":
         halves_of_time = (("before", "var:first"), ("after", "var:last"))
         shown = [([f"set:{name}", *_image(where, session)], f"var:{name}") for name, session in halves_of_time]
@@ -151,19 +174,62 @@ def _plain(clauses: Sequence[Plain], where: Where) -> list[str]:
     looped = _looped(where)
     terminals = ["for:s", "var:sessions"] if looped else []
     for index, variable in enumerate(("img", "img2")[: max(1, len(where.contrasts))]):
-        terminals += [f"set:{variable}", *_image(where, "var:s" if looped else _session(where), index)]
+        session = "var:s" if looped else _session(where)
+        terminals += [f"set:{variable}", *_image(where, session, index)]
+        seen = ""
+        if contrast:
+            terminals += ["set:img2", "op:image", constant("Suffix", contrast), session]
+            seen = "var:img2"
         for clause in clauses:
-            terminals += _statements(clause, f"var:{variable}")
+            terminals += _statements(clause, f"var:{variable}", seen)
     return [*terminals, END] if looped else terminals
 
 
-def _statements(clause: Plain, image: str) -> list[str]:
+def _between(clause: Clause) -> list[str]:
+    """Statements about the first and the last session together."""
+    before, after = "var:before", "var:after"
+    match clause:
+        case Change(op, targets, measure):
+            pairs = [(_measured(measure, before, one), _measured(measure, after, one)) for one in targets]
+            return [t for one, other in pairs for t in ("op:report", f"op:{op}", *one, *other)]
+        case Followed(target):
+            return ["op:follow", *mask_of(before, target), *mask_of(after, target)]
+        case Question(kind, target, _, _, measure):
+            pair = [_measured(measure, when, target) for when in (after, before)]
+            return _compared(*(pair if kind == "grew" else reversed(pair)))
+        case Presence(target):
+            return _read(clause, _image_of(target))
+        case Measure() | Each() | Described() | Ratio():
+            return _statements(clause, _image_of(targets_in(clause)[0]))
+    raise ValueError(f"expected a request about two sessions, got {clause}")
+
+
+def _image_of(target: Target) -> str:
+    """Variable of the image that pieces lie on which were compared between two sessions."""
+    return "var:before" if fate_in(target) == "gone" else "var:after"
+
+
+def _statements(clause: Plain, image: str, seen: str = "") -> list[str]:
     terminals: list[str] = []
     match clause:
         case Measure(targets, measures, save):
             for target in targets:
-                terminals += ["op:save", *mask_of(image, target)] if save else []
-                terminals += _reported(measures, image, mask_of(image, target))
+                mask = mask_of(image, target, seen)
+                terminals += ["op:save", *mask] if save else []
+                terminals += _reported(measures, image, mask)
+        case Each(target, measures, aspects, other, save):
+            body = ["op:save", "var:m"] if save else []
+            sizes = [measure for measure in measures if measure != "distance"]
+            body += _reported(sizes, seen or image, ["var:m"])
+            if "distance" in measures:
+                body += ["op:report", "op:distance", "var:m", *mask_of(image, other)]
+            body += _said(aspects, image, seen, ["var:m"])
+            terminals = ["for:m", "op:pieces", *mask_of(image, target, seen), *body, END]
+        case Described(target, aspects, measures):
+            mask = mask_of(image, target, seen)
+            if len(aspects) + len(measures) > 1:
+                terminals, mask = ["set:mask", *mask], ["var:mask"]
+            terminals += [*_reported(measures, image, mask), *_said(aspects, image, seen, mask)]
         case Asymmetry(bases, measure, direction):
             for base in bases:
                 pair = [t for half in halves(base, direction) for t in _measured(measure, image, half)]
@@ -231,6 +297,13 @@ def _expanded(measures: Sequence[str]) -> list[str]:
 
 def _reported(measures: Sequence[str], image: str, mask: list[str]) -> list[str]:
     return [t for measure in _expanded(measures) for t in ("op:report", *_applied(measure, image, mask))]
+
+
+def _said(aspects: Sequence[str], image: str, seen: str, mask: list[str]) -> list[str]:
+    """Statements that report a mask in words; only its signal is looked at on another image."""
+    images = {"signal": seen or image}
+    described = ([images.get(aspect, image), *mask, constant("Aspect", aspect)] for aspect in aspects)
+    return [terminal for one in described for terminal in ("op:report", "op:describe", *one)]
 
 
 def _measured(measure: str, image: str, target: Target) -> list[str]:
