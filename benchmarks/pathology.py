@@ -3,7 +3,8 @@
     python benchmarks/pathology.py [--data FOLDER] [--model FOLDER] [--only NAME ...] [--before FILE] [--json FILE]
 
 Parts: sclerosis (MS lesions from every subset of four contrasts), healthy (pathology in brains without any), anatomy
-(agreement with FreeSurfer), tumor (one real case). Pathologies that the weights do not know are named and skipped.
+(agreement with FreeSurfer), tumor (one real case), synthetic (every kind of lesion, and the anatomy around it, on heads
+of held-out maps). Pathologies that the weights do not know are named and skipped.
 `--before` takes the JSON of earlier weights and tells what became of the anatomy.
 """
 
@@ -33,6 +34,8 @@ from vp_engine.evaluation.lesions import (
     subsets,
     volumes_ml,
 )
+from vp_engine.evaluation.synthetic_lesions import IMAGES, KINDS, NONE, CaseScores, anatomy_dice, cases, scored
+from vp_engine.training.sources import HELD_OUT_MAPS, Archives
 from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.intake import GateLimits
 from vp_engine.volumes.nifti import read_image, read_labels
@@ -45,7 +48,8 @@ MS_TARGETS: Mapping[tuple[str, ...], float] = {("FLAIR",): 0.45, CONTRASTS: 0.55
 SINGLE_HEADS = ("anatomy/head_T1w.nii.gz", "anatomy/stripped_T1w.nii.gz")
 NO_REAL_DATA = (
     "Measured on real images: multiple sclerosis (one patient), one tumour, brains without known lesions. "
-    "Stroke, haemorrhage, oedema and resection cavities: no real images with a reference at hand; nothing is measured."
+    "Stroke, haemorrhage, oedema and resection cavities: no real images with a reference at hand, measured on "
+    "synthetic ones alone. The patient with sclerosis is none of those whose masks are pasted into training images."
 )
 
 
@@ -56,6 +60,7 @@ class Bench:
     data: Path
     segmenter: NetworkSegmenter
     before: Mapping[str, Mapping[str, Mapping[str, float]]]
+    heads: int
 
 
 def sclerosis(bench: Bench) -> Result:
@@ -161,7 +166,7 @@ def healthy(bench: Bench) -> Result:
 
 
 def _found_ml(bench: Bench, path: Path) -> dict[str, float]:
-    scan = read_image(path, limits=GateLimits(accept_form_mismatch=True))  # two of the cohort; the sform is right
+    scan = read_image(path, limits=GateLimits(accept_form_mismatch=True))  # sub-56; its place is not used
     return volumes_ml(pathology_masks(bench.segmenter, scan), scan.affine)
 
 
@@ -201,6 +206,73 @@ def tumor(bench: Bench) -> Result:
     )
 
 
+READ: Mapping[str, tuple[str, ...]] = {
+    **{name: (name,) for name in IMAGES},
+    "all MRI": ("FLAIR", "T2w", "T1w", "T1w_ce-gadolinium"),
+}
+"""What is read of each synthetic head; the first is delineated."""
+
+
+def synthetic(bench: Bench) -> Result:
+    """Lesions of every kind on synthetic heads of the held-out maps, by contrast, and the anatomy around them."""
+    training = bench.data / "training"
+    archives = Archives(
+        training / "synthseg20_labels_1mm_apache2.npz",
+        lesions=training / "lesions_ms27_mni1mm_ccby.npz",
+        strokes=training / "lesions_stroke131_mni1mm_apache2.npz",
+    )
+    scores: dict[str, dict[str, list[CaseScores]]] = {kind: {read: [] for read in READ} for kind in KINDS}
+    for case in cases(archives.label_maps()[1], archives.lesion_sources(), per_map=bench.heads):
+        for read, images in READ.items():
+            scores[case.kind][read].append(scored(bench.segmenter, case.seen, images))
+    heads = f"{bench.heads * len(HELD_OUT_MAPS)} synthetic heads of maps {', '.join(HELD_OUT_MAPS)}, 1 mm"
+    result = Result()
+    _anatomy_around(result, scores, heads)
+    _found_by_contrast(result, scores, heads)
+    return result
+
+
+def _anatomy_around(result: Result, scores: Mapping[str, Mapping[str, Sequence[CaseScores]]], heads: str) -> None:
+    """Mean Dice of the 32 structures without and with each kind, the rest of the head being the same."""
+    rng = np.random.default_rng(0)
+    rows = [["with", *READ, "change, every contrast [95 %]"]]
+    for kind in (kind for kind in KINDS if kind != NONE):
+        pairs = {
+            read: [anatomy_dice(*both) for both in zip(scores[NONE][read], scores[kind][read], strict=True)]
+            for read in READ
+        }
+        cells = [f"{w:.3f} → {i:.3f}" for w, i in (np.mean(pairs[read], axis=0) for read in READ)]
+        by_head = np.mean([np.diff(pairs[read])[:, 0] for read in READ], axis=0)  # contrasts of a head are no cases
+        change = bootstrap(by_head.tolist(), rng=rng)
+        rows.append([kind.replace("_", " "), *cells, str(change)])
+        result.numbers[f"anatomy around {kind}"] = {"without, with": pairs, "change": asdict(change)}
+        result.targets.append(
+            Target(f"mean Dice of 32 structures, change by {kind.replace('_', ' ')}", "-", str(change), None)
+        )
+    result.tables[f"Anatomy without → with a lesion, mean Dice of 32 structures; {heads}"] = rows
+
+
+def _found_by_contrast(result: Result, scores: Mapping[str, Mapping[str, Sequence[CaseScores]]], heads: str) -> None:
+    """Dice of each pathology in the heads that have it; volumes found in those that have none."""
+    rng = np.random.default_rng(0)
+    rows, vain = [["head with", "found as", *READ]], [["head with", "found as", *READ]]
+    for kind, by_read in scores.items():
+        for name in next(iter(by_read.values()))[0].pathology:
+            overlaps = {read: [one.pathology[name] for one in by_read[read]] for read in READ}
+            dice = {read: [overlap.dice for overlap in many] for read, many in overlaps.items()}
+            result.numbers[f"{kind} as {name}"] = {
+                read: {"dice": dice[read], "found_ml": [o.found / 1000 for o in overlaps[read]],
+                       "reference_ml": [o.truth / 1000 for o in overlaps[read]]} for read in READ
+            }  # fmt: skip
+            if not np.isnan(dice[IMAGES[0]]).all():
+                rows.append([kind, name, *(str(bootstrap(dice[read], rng=rng)) for read in READ)])
+            elif kind in {NONE, "lookalikes"}:
+                found = ([overlap.found / 1000 for overlap in overlaps[read]] for read in READ)  # of 1 mm3 each
+                vain.append([kind, name, *(f"{np.median(ml):.2f} ({max(ml):.2f})" for ml in found)])
+    result.tables[f"Dice of lesions, mean [95 %] (heads that have it); {heads}"] = rows
+    result.tables[f"Volume found in vain, median (most), mL; {heads}"] = vain
+
+
 def _read_nrrd(path: Path) -> Volume:
     """An image of any format that ITK reads, in RAS+."""
     import SimpleITK
@@ -213,7 +285,9 @@ def _read_nrrd(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(data), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # ITK counts to the left
 
 
-PARTS: Mapping[str, Callable[[Bench], Result]] = {part.__name__: part for part in (sclerosis, healthy, anatomy, tumor)}
+PARTS: Mapping[str, Callable[[Bench], Result]] = {
+    part.__name__: part for part in (sclerosis, healthy, anatomy, tumor, synthetic)
+}
 
 
 def main() -> None:
@@ -223,6 +297,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "vp_engine/models/default/vision")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME")
     parser.add_argument("--before", type=Path, help="JSON of a run with earlier weights")
+    parser.add_argument("--heads", type=int, default=1, help="synthetic heads of each held-out map and kind of lesion")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="file for every number")
@@ -233,7 +308,7 @@ def main() -> None:
     if not known:
         parser.error(f"--model: expected weights that know a pathology, got {', '.join(segmenter.known)}")
     before = json.loads(args.before.read_text())["parts"] if args.before else {}
-    bench = Bench(args.data, segmenter, before)
+    bench = Bench(args.data, segmenter, before, args.heads)
     described, results = machine(), {}
     for name in args.only:
         began = time.perf_counter()

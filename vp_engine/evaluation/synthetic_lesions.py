@@ -17,7 +17,7 @@ from vp_engine.evaluation.lesions import known_pathologies
 from vp_engine.evaluation.vision import WHOLE, WholeHead, whole_head
 from vp_engine.synthesis.intensity import Intensity, draw_intensity
 from vp_engine.synthesis.label_maps import ENHANCING, LabelMap
-from vp_engine.synthesis.pathology import LesionSources, Pathology, draw_pathology
+from vp_engine.synthesis.pathology import LesionSources, draw_pathology
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import ScanParameters, draw_head, draw_scan, synthesise
 from vp_engine.vision.segmenter import NetworkSegmenter
@@ -106,7 +106,15 @@ def cases(
     seed : int
     field_of_view_mm : tuple of 3 float
         Around the middle of the brain.
+
+    Raises
+    ------
+    ValueError
+        If a kind is not one of `KINDS`.
     """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ValueError(f"expected kinds of {', '.join(KINDS)}, got {', '.join(unknown)}")
     ranges = replace(WHOLE, field_of_view_mm=(field_of_view_mm, field_of_view_mm))
     for number in range(per_map * len(maps)):
         rng = np.random.default_rng([seed, number])
@@ -115,21 +123,8 @@ def cases(
         scans = [replace(scan, resolution=scans[0].resolution) for scan in scans]
         for kind in kinds:
             drawn = np.random.default_rng([seed, number, list(KINDS).index(kind)])
-            ill = replace(head, pathology=draw_kind(drawn, kind, sources))
+            ill = replace(head, pathology=draw_pathology(drawn, KINDS[kind], sources))
             yield Case(number, kind, whole_head(synthesise(maps[number % len(maps)], ill, scans)))
-
-
-def draw_kind(rng: np.random.Generator, kind: str, sources: LesionSources) -> Pathology:
-    """Draw one kind of lesion and nothing else.
-
-    Raises
-    ------
-    ValueError
-        If the kind is not one of `KINDS`.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"expected one of {', '.join(KINDS)}, got {kind!r}")
-    return draw_pathology(rng, KINDS[kind], sources)
 
 
 def draw_image(rng: np.random.Generator, name: str, field_of_view_mm: tuple[float, float, float]) -> ScanParameters:
