@@ -11,6 +11,7 @@ from vp_engine.agent.units import units_asked
 from vp_engine.agent.wording import in_words, quantity
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.flags import FLAGS
+from vp_engine.cohort.followed import followed_rows, followed_sentences
 from vp_engine.cohort.sentences import CHANGES, MOST_LISTED, Telling, doubt, number_sentences, why_undefined
 from vp_engine.environment.values import Cutout, Mask, Number, Result, SessionInfo, Text
 from vp_engine.environment.vocabulary import COMPARISONS, SUFFIXES
@@ -51,8 +52,9 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
     """
     if transcript.status != "ok":
         return _not_done(transcript)
-    numbers = [row for row in results if isinstance(row, Number)]
-    words = [row for row in results if isinstance(row, Text)]
+    followed = followed_rows(results)
+    numbers = [row for row in results if isinstance(row, Number) and row not in followed.numbers]
+    words = [row for row in results if isinstance(row, Text) and row not in followed.words]
     turns = [turn for turn in transcript.turns if turn.observation.status in ("ok", "done")]
     made = calculations(turn.instruction.code for turn in turns)
     found = [*_read(turns, numbers)] if words else []
@@ -67,10 +69,17 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
     said = [
         *_words(words),
         *(_comparisons(turns, made) if words else ()),
+        *followed_sentences(followed, telling),
         *_at_most(MOST_SENTENCES, number_sentences([*numbers, *found], telling)),
         *_masks([mask for mask in masks if mask.structure not in {row.target for row in numbers}]),
         *_cutouts(cutouts),
-        *_notes({*flags, *(flag for row in numbers for flag in row.flags), *_file_flags([*masks, *cutouts])}),
+        *_notes(
+            {
+                *flags,
+                *(flag for row in (*numbers, *followed.numbers) for flag in row.flags),
+                *_file_flags([*masks, *cutouts]),
+            }
+        ),
     ]
     return " ".join(said) or "Nothing was measured and nothing outlined."
 

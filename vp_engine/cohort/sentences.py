@@ -149,7 +149,7 @@ def _range(rows: Sequence[Number], amounts: Sequence[str]) -> str:
 def _changed(rows: list[Number], telling: Telling) -> str:
     row = rows[0]
     measure = telling.measure(row)
-    start = _between(row)
+    start = between(row)
     if not measure:
         said = [f"{in_words(one.target)} {telling.amount(one, signed=True)}" for one in rows]
         return f"{start}, the measure asked about changed: {', '.join(said)}."
@@ -159,7 +159,8 @@ def _changed(rows: list[Number], telling: Telling) -> str:
     return f"{start}, the {quantity(measure, row.target)} changed by {_listed(rows, amounts, verb='by ')}."
 
 
-def _between(row: Number) -> str:
+def between(row: Number) -> str:
+    """Start of a sentence about a change: from which session to which."""
     earlier, later = row.reference_session, row.session
     if earlier is None or earlier.label is None or later.label is None:
         return "Between the sessions"
@@ -215,7 +216,7 @@ def _undefined(rows: list[Number], telling: Telling) -> str:
             what = of if len(rows) == 1 else f"{MEASURES[plain]} of {_structures(rows)}"
         case derived:
             what = f"{derived.replace('_', ' ')} of the {of}"
-    start = f"{_between(row)}, the" if row.measure in CHANGES else telling.where(row)
+    start = f"{between(row)}, the" if row.measure in CHANGES else telling.where(row)
     return f"{start} {what} has no value: {_reasons(row)}."
 
 
