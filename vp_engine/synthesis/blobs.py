@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vp_engine.anatomy import PARTS
-from vp_engine.synthesis.label_maps import target_lookup
+from vp_engine.synthesis.label_maps import inside_skull, voxels_of
 
 Box = tuple[slice, slice, slice]
 
@@ -47,8 +46,7 @@ def draw_blob(rng: np.random.Generator, *, radius_mm: tuple[float, float], rough
 
 def middle_of(blob: Blob, labels_XYZ: Tensor, allowed: Sequence[int]) -> Tensor | None:
     """Voxel in the middle of a blob, one of those with an allowed label; (3,) int64, None where there are none."""
-    few = labels_XYZ[::_STEP, ::_STEP, ::_STEP]
-    places = torch.isin(few, torch.tensor(allowed, dtype=few.dtype, device=few.device)).nonzero()
+    places = voxels_of(labels_XYZ[::_STEP, ::_STEP, ::_STEP], allowed).nonzero()
     return _STEP * places[int(blob.site * (len(places) - 1))] if len(places) else None
 
 
@@ -101,19 +99,6 @@ def push_aside(labels_XYZ: Tensor, blob: Blob, middle: Tensor, *, amount: float)
         offset = offset.view([-1 if a == axis else 1 for a in range(3)])
         source.append((at + offset * ratio).round().long())
     here, moved = labels_XYZ[box], labels_XYZ[tuple(source)]
-    head = _inside_skull(labels_XYZ.device)
-    both = head[here.long()] & head[moved.long()]
     pushed = labels_XYZ.clone()
-    pushed[box] = torch.where(both, moved, here)
+    pushed[box] = torch.where(inside_skull(here) & inside_skull(moved), moved, here)
     return pushed
-
-
-def of_brain(labels_XYZ: Tensor) -> Tensor:
-    """Voxels of the brain without the fluid around it, bool."""
-    lookup = torch.from_numpy(target_lookup())
-    brain = (lookup > 0) & (lookup != 1 + PARTS.index("csf"))
-    return brain.to(labels_XYZ.device)[labels_XYZ.long()]
-
-
-def _inside_skull(device: torch.device) -> Tensor:
-    return torch.from_numpy(target_lookup() > 0).to(device)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of, of_brain, push_aside
-from vp_engine.synthesis.label_maps import BLOOD, BLOOD_RIM
-from vp_engine.synthesis.tumor import grow_edema
+from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of, push_aside
+from vp_engine.synthesis.edema import grow_edema
+from vp_engine.synthesis.label_maps import BLOOD, BLOOD_RIM, of_brain
 
-_SITES = (2, 41, 10, 49, 12, 51, 12, 51, 11, 50, 16, 7, 46)
+_SITES = (2, 41, 10, 49, 12, 51, 11, 50, 16, 7, 46)
 """White matter of cerebrum and cerebellum, thalamus, putamen, caudate and brainstem."""
 
 

@@ -19,6 +19,10 @@ HEAD_TISSUES: Mapping[int, str] = {
 }  # fmt: skip
 """Tissue of labels that are not structures of the vocabulary."""
 
+WHITE_MATTER = (2, 41)
+LESION = (25, 57)
+"""Labels, left and right, of cerebral white matter and of its lesions."""
+
 NECROSIS, ENHANCING, EDEMA, GLIOMA = 701, 702, 703, 704
 STROKE_CAVITY, GLIOSIS = 705, 706
 BLOOD, BLOOD_RIM = 707, 708
@@ -108,6 +112,29 @@ def brain_box(points_N3: Tensor) -> np.ndarray:
     """Corners of the box around the points of a brain, in voxels of the map; (2, 3), float64."""
     box: np.ndarray = torch.stack([points_N3.amin(0), points_N3.amax(0)]).double().cpu().numpy()
     return box
+
+
+def voxels_of(labels_XYZ: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Voxels with one of some labels, bool."""
+    return torch.isin(labels_XYZ, torch.tensor(chosen, dtype=labels_XYZ.dtype, device=labels_XYZ.device))
+
+
+def of_brain(labels_XYZ: Tensor) -> Tensor:
+    """Voxels of the brain without the fluid around it, bool."""
+    classes = target_lookup()
+    brain = torch.from_numpy((classes > 0) & (classes != 1 + PARTS.index("csf")))
+    return brain.to(labels_XYZ.device)[labels_XYZ.long()]
+
+
+def inside_skull(labels_XYZ: Tensor) -> Tensor:
+    """Voxels of the brain and the fluid around it, bool."""
+    return torch.from_numpy(target_lookup() > 0).to(labels_XYZ.device)[labels_XYZ.long()]
+
+
+def replace_white_matter(labels_XYZ: Tensor, mask_XYZ: Tensor, by_side: tuple[int, int]) -> None:
+    """Give the cerebral white matter inside a mask another label, left and right; in place."""
+    for new, white in zip(by_side, WHITE_MATTER, strict=True):
+        labels_XYZ.masked_fill_(mask_XYZ & (labels_XYZ == white), new)
 
 
 def target_lookup(parts: Sequence[str] = PARTS) -> np.ndarray:

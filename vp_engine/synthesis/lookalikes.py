@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vp_engine.synthesis.label_maps import BRIGHT_RIM, PERIVASCULAR_SPACE
+from vp_engine.synthesis.label_maps import BRIGHT_RIM, PERIVASCULAR_SPACE, replace_white_matter, voxels_of
 from vp_engine.synthesis.ranges import SynthesisRanges
-from vp_engine.synthesis.white_matter_lesions import WHITE_MATTER
 
 _VENTRICLES = (4, 43, 136, 163)
 
@@ -51,20 +50,15 @@ def apply_lookalikes(lookalikes: Lookalikes, labels_XYZ: Tensor) -> Tensor:
     changed = labels_XYZ.clone()
     source = torch.Generator(device).manual_seed(lookalikes.seed)
     if lookalikes.rim_mm:
-        ventricles = torch.isin(labels_XYZ, torch.tensor(_VENTRICLES, dtype=labels_XYZ.dtype, device=device))
+        near = voxels_of(labels_XYZ, _VENTRICLES)
         for axis in range(3):
-            ventricles = _spread(ventricles, axis, lookalikes.rim_mm)
-        _replace(changed, ventricles, BRIGHT_RIM)
+            near = _spread(near, axis, lookalikes.rim_mm)
+        replace_white_matter(changed, near, BRIGHT_RIM)
     if lookalikes.spaces:
         spots = torch.rand(labels_XYZ.shape, generator=source, device=device) < lookalikes.spaces
-        axis = int(torch.randint(2, (), generator=source, device=device))
-        _replace(changed, _spread(spots, 2, 1) if axis else _spread(spots, 0, 1), PERIVASCULAR_SPACE)
+        upright = bool(torch.randint(2, (), generator=source, device=device))
+        replace_white_matter(changed, _spread(spots, 2 if upright else 0, 1), PERIVASCULAR_SPACE)
     return changed
-
-
-def _replace(labels_XYZ: Tensor, mask_XYZ: Tensor, by_side: tuple[int, int]) -> None:
-    for new, white in zip(by_side, WHITE_MATTER, strict=True):
-        labels_XYZ.masked_fill_(mask_XYZ & (labels_XYZ == white), new)
 
 
 def _spread(mask_XYZ: Tensor, axis: int, steps: int) -> Tensor:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of, of_brain
-from vp_engine.synthesis.label_maps import ENHANCING, SURGICAL_CAVITY
-from vp_engine.synthesis.tumor import grow_edema
+from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of
+from vp_engine.synthesis.edema import grow_edema
+from vp_engine.synthesis.label_maps import ENHANCING, SURGICAL_CAVITY, of_brain
 
 _SURFACE = (3, 42)
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of, of_brain
-from vp_engine.synthesis.label_maps import GLIOSIS, STROKE_CAVITY
+from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of
+from vp_engine.synthesis.label_maps import GLIOSIS, STROKE_CAVITY, of_brain, voxels_of
 from vp_engine.synthesis.lesion_masks import LesionMask, Placement, apply_placement, draw_placement
 
 _LACUNAR = (2, 41, 10, 49, 11, 50, 12, 51, 13, 52, 16)
 """White matter, deep gray matter and brainstem: where small vessels close."""
+_FLUID = (4, 43, 5, 44, 14, 15, 72)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,7 @@ def apply_stroke(stroke: Stroke, labels_XYZ: Tensor, brain_box_vox: np.ndarray) 
         inside, depth = distance < 1, 1.2 - distance
     struck = labels_XYZ.clone()
     here = struck[box]
-    inside = inside & of_brain(here) & ~_fluid(here)
+    inside = inside & of_brain(here) & ~voxels_of(here, _FLUID)
     here.masked_fill_(inside, GLIOSIS)
     here.masked_fill_(inside & (depth > stroke.cavity), STROKE_CAVITY)
     return struck
-
-
-def _fluid(labels_XYZ: Tensor) -> Tensor:
-    found = labels_XYZ == _FLUID[0]
-    for label in _FLUID[1:]:
-        found = found | (labels_XYZ == label)
-    return found
-
-
-_FLUID = (4, 43, 5, 44, 14, 15, 72)

@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of, of_brain, push_aside
-from vp_engine.synthesis.label_maps import EDEMA, ENHANCING, GLIOMA, NECROSIS
+from vp_engine.synthesis.blobs import Blob, apply_blob, draw_blob, middle_of, push_aside
+from vp_engine.synthesis.edema import grow_edema
+from vp_engine.synthesis.label_maps import ENHANCING, GLIOMA, NECROSIS, of_brain
 
 Pattern = Literal["ring", "solid", "non_enhancing"]
 
 _CEREBRAL = (2, 41, 3, 42)
-_WHITE_MATTER = (2, 41, 25, 57)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,3 @@ def apply_tumor(tumor: Tumor, labels_XYZ: Tensor) -> Tensor:
         case "non_enhancing":
             here.masked_fill_(core, GLIOMA)
     return pushed
-
-
-def grow_edema(labels_XYZ: Tensor, distance_XYZ: Tensor, reach: float) -> None:
-    """Make white matter oedema up to a distance beyond the border of a blob, in radii; in place."""
-    near = (distance_XYZ < 1 + reach) & (distance_XYZ >= 1)
-    white = labels_XYZ == _WHITE_MATTER[0]
-    for label in _WHITE_MATTER[1:]:
-        white = white | (labels_XYZ == label)
-    labels_XYZ.masked_fill_(near & white, EDEMA)

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vp_engine.synthesis.label_maps import LESION, WHITE_MATTER, replace_white_matter, voxels_of
 from vp_engine.synthesis.lesion_masks import LesionMask, Placement, apply_placement, draw_placement
 from vp_engine.synthesis.ranges import SynthesisRanges
 
-WHITE_MATTER = (2, 41)
-LESION = (25, 57)
 _VENTRICLES = (4, 43, 5, 44, 136, 163, 137, 164)
 _CORTEX = (3, 42)
 _GROUND_MM = 4
@@ -92,23 +91,18 @@ def apply_white_matter_lesions(lesions: WhiteMatterLesions, labels_XYZ: Tensor, 
     brain_box_vox : numpy.ndarray, shape (2, 3)
         Corners of the brain in the map.
     """
+    labels_XYZ = labels_XYZ.clone()
     if lesions.removed:
         for lesion, white in zip(LESION, WHITE_MATTER, strict=True):
-            labels_XYZ = torch.where(labels_XYZ == lesion, white, labels_XYZ)
-    labels_XYZ = labels_XYZ.clone()
+            labels_XYZ.masked_fill_(labels_XYZ == lesion, white)
     if lesions.pasted is not None:
         placed = apply_placement(lesions.pasted, tuple(labels_XYZ.shape), brain_box_vox)
         if placed is not None:
             box, share = placed
-            _replace_white_matter(labels_XYZ[box], share > 0.5)
+            replace_white_matter(labels_XYZ[box], share > 0.5, LESION)
     if lesions.grown is not None:
-        _replace_white_matter(labels_XYZ, _grown(lesions.grown, labels_XYZ))
+        replace_white_matter(labels_XYZ, _grown(lesions.grown, labels_XYZ), LESION)
     return labels_XYZ
-
-
-def _replace_white_matter(labels_XYZ: Tensor, mask_XYZ: Tensor) -> None:
-    for lesion, white in zip(LESION, WHITE_MATTER, strict=True):
-        labels_XYZ.masked_fill_(mask_XYZ & (labels_XYZ == white), lesion)
 
 
 def _grown(grown: Grown, labels_XYZ: Tensor) -> Tensor:
@@ -123,7 +117,7 @@ def _grown(grown: Grown, labels_XYZ: Tensor) -> Tensor:
     for strength, tissues in ((grown.ventricles, _VENTRICLES), (grown.cortex, _CORTEX)):
         score = score + strength * _closeness(labels_XYZ, tissues, coarse)
     score = F.interpolate(score, size=labels_XYZ.shape, mode="trilinear")[0, 0]
-    white = torch.isin(labels_XYZ, torch.tensor(WHITE_MATTER, dtype=labels_XYZ.dtype, device=device))
+    white = voxels_of(labels_XYZ, WHITE_MATTER)
     heights = score[white]
     most = int(grown.share * len(heights))
     if not most:
@@ -133,8 +127,7 @@ def _grown(grown: Grown, labels_XYZ: Tensor) -> Tensor:
 
 def _closeness(labels_XYZ: Tensor, tissues: Sequence[int], coarse: Sequence[int]) -> Tensor:
     """About 1 beside a tissue, 0 from about 12 mm on; (1, 1, x, y, z) at the spacing of the noise."""
-    there = torch.isin(labels_XYZ, torch.tensor(tissues, dtype=labels_XYZ.dtype, device=labels_XYZ.device))
     x, y, z = coarse
-    share = F.adaptive_avg_pool3d(there[None, None].float(), (x, y, z))
+    share = F.adaptive_avg_pool3d(voxels_of(labels_XYZ, tissues)[None, None].float(), (x, y, z))
     near = F.max_pool3d(share, 3, stride=1, padding=1).clamp(max=0.5) * 2
     return F.avg_pool3d(near, 3, stride=1, padding=1)
