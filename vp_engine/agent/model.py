@@ -127,7 +127,7 @@ class LanguageModel(nn.Module):
         for some in lengths_N.argsort(stable=True).tensor_split(min(_GROUPS, len(words_NL))):
             words_ML = words_NL[some, : int(lengths_N[some].max())]
             states_MLR = self.reader(input_ids=words_ML, attention_mask=(words_ML != 0).long()).last_hidden_state
-            read_NLH[some, : words_ML.shape[1]] = self.bridge(states_MLR)
+            read_NLH[some, : words_ML.shape[1]] = self.bridge(states_MLR).to(read_NLH.dtype)
         return read_NLH
 
     def hidden_states(self, dialogues: Dialogues) -> Tensor:

@@ -49,6 +49,10 @@ class AgentRecipe:
         Of `MuonAdamW`, with linear warm-up and cosine decay to a tenth.
     reader_factor : float
         Learning rate of a pre-trained reader in units of the others'; its word vectors stay as they are.
+    frozen_layers : int
+        First layers of a pre-trained reader that stay as they are too.
+    mixed : bool
+        Whether products of matrices are rounded to bfloat16, which processors with such instructions are faster at.
     phi_weight : float
         Of the φ loss beside the cross-entropy of program tokens.
     average_decay : float
@@ -76,6 +80,8 @@ class AgentRecipe:
     warmup: int = 100
     weight_decay: float = 0.05
     reader_factor: float = 0.1
+    frozen_layers: int = 0
+    mixed: bool = False
     phi_weight: float = 0.3
     average_decay: float = 0.995
     hidden: int = 192
@@ -96,6 +102,10 @@ class AgentRecipe:
 RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
     {
         "default": AgentRecipe(),
+        # from released weights (--start), when words and programs are added to the language
+        "further": AgentRecipe(
+            steps=1500, learning_rate=1.0e-3, warmup=60, average_decay=0.99, frozen_layers=2, mixed=True
+        ),
         "smoke": AgentRecipe(
             steps=4,
             tokens_per_batch=512,
@@ -182,7 +192,9 @@ def train_agent(
         raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
     chosen = replace(RECIPES[recipe], steps=steps) if steps is not None else RECIPES[recipe]
     if reader is not None and start is not None:
-        raise ConfigError("expected --reader or --start, got both; released weights have their own reader", code="start")
+        raise ConfigError(
+            "expected --reader or --start, got both; released weights have their own reader", code="start"
+        )
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
@@ -190,6 +202,8 @@ def train_agent(
     begun = {"start": True} if start is not None else {}
     _same_run(out / RUN_FILE, chosen, reader=reader is not None, contrasts=sorted(appearances), **begun)
     model, tokenizer = _begin(out, chosen, start) if start is not None else _start(out, chosen, reader)
+    for layer in model.reader.encoder.layer[: chosen.frozen_layers if pretrained else 0]:
+        layer.requires_grad_(requires_grad=False)
     optimizer = _optimizer(model, chosen, pretrained=pretrained)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
@@ -206,7 +220,8 @@ def train_agent(
     for step in range(done, chosen.steps):
         optimizer.schedule(learning_rate(step, chosen))
         batch = next(batches)
-        losses = batch_losses(model, batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=chosen.mixed):
+            losses = batch_losses(model, batch)
         (losses.cross_entropy + chosen.phi_weight * losses.phi).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -317,8 +332,8 @@ def batch_losses(model: LanguageModel, batch: Batch) -> Losses:
     # the token at t + 1 is predicted at t
     targets_BT = batch.targets_BT[:, 1:]
     wanted_BT = targets_BT != IGNORED
-    logits_NV = model.llama.lm_head(states_BTH[:, :-1][wanted_BT])
-    phi_MP = model.phi(states_BTH[batch.mod_rows_M, batch.mod_columns_M])
+    logits_NV = model.llama.lm_head(states_BTH[:, :-1][wanted_BT]).float()
+    phi_MP = model.phi(states_BTH[batch.mod_rows_M, batch.mod_columns_M]).float()
     targets_N = targets_BT[wanted_BT]
     cross_entropy = F.cross_entropy(logits_NV, targets_N)
     wrong_BT = torch.zeros_like(wanted_BT)

@@ -21,7 +21,7 @@ from vp_engine.agent.language.region_requests import measure_region, show_region
 from vp_engine.agent.language.regions import AROUND, some_piece, spoken
 from vp_engine.agent.language.requests import SHORT, Drawn
 from vp_engine.agent.language.sentences import Said, Slotted, sentence
-from vp_engine.environment.vocabulary import ASPECTS, FATES
+from vp_engine.environment.vocabulary import ASPECTS, FATES, LOBES, ZONES
 
 LISTED = (("volume", "max_diameter"), ("place",))
 """Measures and aspects of a lesion in a list that says nothing of them."""
@@ -117,6 +117,24 @@ def draw_selected(lexicon: Lexicon, rng: Random) -> Drawn:
         said = Said(region=naming, measures=measures)
         return Measure((meant.target,), measures), sentence(rng.choice(SHORT), lexicon, rng, said)
     return measure_region((meant.target,), naming, measures, lexicon, rng)
+
+
+def draw_places(lexicon: Lexicon, rng: Random) -> Drawn:
+    """One number of the lesions of several places, or of every lobe."""
+    plain = all_lesions(kind_of_lesion(rng), lexicon, rng)
+    while not plain.many:
+        plain = all_lesions(kind_of_lesion(rng), lexicon, rng)
+    measure = rng.choice(("count", "count", "volume", "volume", "max_diameter"))
+    slots: Slotted = {"l1": plain.one, "ln": plain.many, "M": lambda: lexicon.phrase(measure, rng)}
+    if rng.random() < 0.3:
+        places, name = LOBES, "each_lobe"
+    else:
+        places = tuple(rng.sample((*ZONES, *ZONES[:2], *LOBES), rng.choice((2, 2, 3, 3, 4))))
+        places = tuple(dict.fromkeys(places))
+        name = "count_places" if measure == "count" and rng.random() < 0.6 else "several_places"
+        slots = {**slots, "PLACES": enumerated([lexicon.phrase(f"adj_{one}", rng) for one in places], lexicon, rng)}
+    targets = tuple(Region("located", (plain.target,), place) for place in places)
+    return Measure(targets, (measure,)), _filled(name, plain, lexicon, rng, slots)
 
 
 def draw_any_selected(lexicon: Lexicon, rng: Random) -> Drawn:
@@ -252,6 +270,7 @@ LESION_DRAWS: dict[Callable[[Lexicon, Random], Drawn], int] = {
     draw_each: 23,
     draw_selected: 24,
     draw_selected_show: 7,
+    draw_places: 5,
     draw_any_selected: 6,
     draw_diameters: 6,
     draw_relative: 5,

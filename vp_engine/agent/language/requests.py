@@ -88,9 +88,7 @@ def draw_list(lexicon: Lexicon, rng: Random) -> tuple[list[Clause], str]:
 def _listed_measure(lexicon: Lexicon, rng: Random) -> Drawn:
     measures = (one_measure(rng),)
     pieces = some_pieces(lexicon, rng)[:1]
-    return Measure(targets_of(pieces), measures), sentence(
-        _BARE, lexicon, rng, Said(pieces=pieces, measures=measures)
-    )
+    return Measure(targets_of(pieces), measures), sentence(_BARE, lexicon, rng, Said(pieces=pieces, measures=measures))
 
 
 def _listed_asymmetry(lexicon: Lexicon, rng: Random) -> Drawn:
