@@ -19,7 +19,7 @@ from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.description import QUESTIONS, DescriptionModel, Question, save_description
 from vp_engine.vision.quality import weights_sha256
-from vp_engine.vision.segmenter import NetworkSegmenter, Region
+from vp_engine.vision.segmenter import NetworkSegmenter
 
 _LEAST_SCALE = 1e-3
 
@@ -107,7 +107,7 @@ def seen_of(segmenter: NetworkSegmenter, case: LesionCase) -> Iterator[NDArray[n
     """
     known = [name for name in ANATOMY if set(STRUCTURES[name].parts) <= set(segmenter.known)]
     unions = {name: STRUCTURES[name].parts for name in (*known, "lesion")}
-    found = {name: _full(region, case.scan.shape) for name, region in segmenter.regions(case.scan, unions)}
+    found = {name: region.full(case.scan.shape) for name, region in segmenter.regions(case.scan, unions)}
     whole = found.pop("lesion")
     piece = largest_component(whole)
     if not (piece & case.lesion).any():
@@ -116,12 +116,6 @@ def seen_of(segmenter: NetworkSegmenter, case: LesionCase) -> Iterator[NDArray[n
     for mask in (whole,) if np.array_equal(whole, piece) else (whole, piece):
         signs = lesion_signs(case.scan.data, mask, found, case.scan.affine)
         yield np.concatenate([signs, features.inside(mask)])
-
-
-def _full(region: Region, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    mask = np.zeros(shape, dtype=bool)
-    mask[tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))] = region.inside
-    return mask
 
 
 def _fitted(question: str, seen: list[Seen], recipe: DescriptionRecipe, report: Callable[[str], None]) -> Question:

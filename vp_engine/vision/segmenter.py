@@ -47,6 +47,12 @@ class Region:
     inside: np.ndarray
     qc_score: float | None = None
 
+    def full(self, shape: Sequence[int]) -> np.ndarray:
+        """The mask on the whole grid of the scan, bool."""
+        mask = np.zeros(shape, dtype=bool)
+        mask[tuple(slice(a, a + n) for a, n in zip(self.start, self.inside.shape, strict=True))] = self.inside
+        return mask
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedScan:
