@@ -134,7 +134,8 @@ def _answers(segmenter: NetworkSegmenter, case: LesionCase) -> Iterator[tuple[st
     delineated = {name: region.full(case.scan.shape) for name, region in segmenter.regions(case.scan, unions)}
 
     def seen(name: str) -> NDArray[np.bool_]:
-        return np.logical_or.reduce([delineated[part] for part in STRUCTURES[name].parts])
+        together: NDArray[np.bool_] = np.logical_or.reduce([delineated[part] for part in STRUCTURES[name].parts])
+        return together
 
     def truly(name: str) -> NDArray[np.bool_]:
         return np.isin(case.truth, [1 + PARTS.index(part) for part in STRUCTURES[name].parts])
