@@ -3,9 +3,9 @@
     python benchmarks/lesion_changes.py [--data FOLDER] [--model FOLDER] [--structure NAME] [--json FILE]
 
 `--model` is the folder of vision weights. Lesions are delineated on the FLAIR of each session, alone and read together
-with the session's other images; the sessions are aligned by this package, and by the transforms of the data set, to tell
-what registration costs. The last table is of one scan delineated on its own grid and on that of the other session, where
-nothing has changed.
+with the session's other images; the sessions are aligned by this package, and by the transforms of the data set, to
+tell what registration costs. The last table is of one scan delineated on its own grid and on that of the other session,
+where nothing has changed.
 """
 
 from __future__ import annotations
@@ -263,8 +263,7 @@ def _quantiles(shifts: Sequence[float]) -> list[str]:
 
 
 def _inverse(affine: Matrix) -> Matrix:
-    inverted: Matrix = np.linalg.inv(affine)
-    return inverted
+    return np.linalg.inv(affine).astype(np.float64)
 
 
 def _applied(matrix: Matrix, points: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ def change_scores(found: Matching, reference: Volume, earlier_affine: Matrix, la
         detection=detection(gained | lost, truth),
         gained_ml=volume_mm3(gained, reference.affine) / 1000,
         lost_ml=volume_mm3(lost, reference.affine) / 1000,
-        seen=float(np.count_nonzero(truth & (before | after)) / max(1, np.count_nonzero(truth))),
+        seen=int(np.count_nonzero(truth & (before | after))) / max(1, int(np.count_nonzero(truth))),
     )
 
 
@@ -199,6 +199,7 @@ def _overlap(found: Mask, truth: Mask) -> Overlap:
 
 
 def _relative(image: NDArray[np.float32], brain: Mask) -> NDArray[np.float32]:
-    low, middle, high = (float(value) for value in np.percentile(image[brain], (25, 50, 75)))
-    relative: NDArray[np.float32] = (image - middle) / max(high - low, 1e-6)
+    low, middle, high = np.percentile(image[brain], (25, 50, 75)).tolist()
+    spread: float = max(high - low, 1e-6)
+    relative: NDArray[np.float32] = ((image - middle) / spread).astype(np.float32)
     return relative
