@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,24 +26,16 @@ MAX_PIECES = 999
 def pieces(mask: Mask) -> list[Mask]:
     """Take a mask apart into its connected pieces, such as one lesion after the other: ``x_001``, ``x_002``, ...
 
-    ``for m in pieces(segment(img, "lesion")):`` runs once per lesion, the largest first; equal ones in the order of the
-    grid. Voxels that share a face, an edge or a corner are connected (26 neighbours). An empty mask has no pieces, and the
-    loop does not run. More than 999 are refused: noise, not lesions.
+    ``for m in pieces(segment(img, "lesion")):`` runs once per lesion, the largest first; equal ones in the order of
+    the grid. Voxels that share a face, an edge or a corner are connected (26 neighbours). An empty mask has no pieces,
+    and the loop does not run. More than 999 are refused: noise, not lesions.
 
     Returns
     -------
     List[Mask]
         Largest first by volume.
     """
-    found = _lesions().pieces(mask.data)
-    if len(found) > MAX_PIECES:
-        raise Misuse(
-            f"{mask.structure} falls into too many pieces to look at one by one",
-            code="too_many_pieces",
-            expected=f"<= {MAX_PIECES} pieces; take those of a size first with at_least(mask, length)",
-            got=f"{len(found)}",
-        )
-    shape = mask.data.shape
+    shape, found = mask.data.shape, few_pieces(mask)
     return [region(f"{mask.structure}_{n:03d}", piece.full(shape), mask) for n, piece in enumerate(found, start=1)]
 
 
@@ -53,8 +44,7 @@ def smallest(mask: Mask) -> Mask:
 
     Of equal ones the last in the order of the grid. Pieces as in `pieces`. Empty when the mask is.
     """
-    found = _lesions().pieces(mask.data)
-    return _of_pieces(f"{mask.structure}_smallest", found[-1:], mask)
+    return chosen(f"{mask.structure}_smallest", _lesions().pieces(mask.data)[-1:], mask)
 
 
 def at_least(mask: Mask, length: Length) -> Mask:
@@ -62,40 +52,55 @@ def at_least(mask: Mask, length: Length) -> Mask:
 
     Whole pieces, as in `pieces`, whose `max_diameter` is at least that.
     """
-    is_long = partial(_lesions().at_least, affine=mask.image.affine, length_mm=LENGTHS_MM[length])
-    return chosen(f"{mask.structure}_at_least_{length}", is_long, mask)
+    lesions, length_mm = _lesions(), LENGTHS_MM[length]
+    kept = [p for p in lesions.pieces(mask.data) if lesions.at_least(p, mask.image.affine, length_mm=length_mm)]
+    return chosen(f"{mask.structure}_at_least_{length}", kept, mask)
 
 
 def touching(mask: Mask, other: Mask) -> Mask:
     """Take the pieces of a mask that touch another, such as lesions at the ventricles: ``x_touching_ventricles``.
 
-    Whole pieces, as in `pieces`, that overlap the other mask or have a voxel that shares a face, an edge or a corner with
-    one of it. Masks of two images as in `union`.
+    Whole pieces, as in `pieces`, that overlap the other mask or have a voxel that shares a face, an edge or a corner
+    with one of it. Masks of two images as in `union`.
     """
     data, moved = on_grid(other, mask.image)
-    touches = partial(_lesions().touches, other=data)
-    return chosen(f"{mask.structure}_touching_{other.structure}", touches, mask, other, flags=moved)
+    lesions = _lesions()
+    kept = [piece for piece in lesions.pieces(mask.data) if lesions.touches(piece, data)]
+    return chosen(f"{mask.structure}_touching_{other.structure}", kept, mask, other, flags=moved)
 
 
 def perpendicular_diameter(mask: Mask) -> Number:
     """Longest diameter of a mask across its longest one in a slice, in mm; the second number of RECIST and RANO.
 
-    Both lie in one slice, the one where the longest diameter is longest: a slice of the file where slices are thicker than
-    the pixels are wide (by a quarter at least), else an axial one. `max_diameter` is the longest in three dimensions.
-    Measured between voxel centres, to within half a pixel. Undefined for an empty mask.
+    Both lie in one slice, the one where the longest diameter is longest: a slice of the file where slices are thicker
+    than the pixels are wide (by a quarter at least), else an axial one. `max_diameter` is the longest in three
+    dimensions. Measured between voxel centres, to within half a pixel. Undefined for an empty mask.
     """
     compute = partial(_lesions().perpendicular_diameter_mm, mask.data, mask.image.affine)
     return number_of(mask, "perpendicular_diameter", "mm", compute)
 
 
-def chosen(name: str, wanted: Callable[[Piece], bool], mask: Mask, *others: Mask, flags: tuple[str, ...] = ()) -> Mask:
-    """Those pieces of a mask that are wanted, as a region made of it and others."""
-    return _of_pieces(
-        name, [piece for piece in _lesions().pieces(mask.data) if wanted(piece)], mask, *others, flags=flags
-    )
+def few_pieces(mask: Mask) -> list[Piece]:
+    """The pieces of a mask, if they are not too many to be looked at one by one.
+
+    Raises
+    ------
+    Misuse
+        If there are more than 999.
+    """
+    found: list[Piece] = _lesions().pieces(mask.data)
+    if len(found) > MAX_PIECES:
+        raise Misuse(
+            f"{mask.structure} falls into too many pieces to look at one by one",
+            code="too_many_pieces",
+            expected=f"<= {MAX_PIECES} pieces; at_least(mask, length) leaves out the small ones",
+            got=str(len(found)),
+        )
+    return found
 
 
-def _of_pieces(name: str, kept: list[Piece], mask: Mask, *others: Mask, flags: tuple[str, ...] = ()) -> Mask:
+def chosen(name: str, kept: list[Piece], mask: Mask, *others: Mask, flags: tuple[str, ...] = ()) -> Mask:
+    """Some of the pieces of a mask as a region made of it and others."""
     data = np.zeros_like(mask.data)
     for piece in kept:
         data[piece.where] |= piece.inside

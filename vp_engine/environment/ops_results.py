@@ -14,10 +14,10 @@ from vp_engine.errors import RequestRefused
 def report(context: Context, value: Number | Text | list[Number]) -> None:
     """Write a number, each of a list, or what `describe` says as a row of the table ``measurements``.
 
-    Two different numbers for one structure, measure, image and pair of sessions are refused: the table has one
-    row for them. The same number twice is one row. A word is a row of the measure it was asked for (``side``, ``place``,
-    ...) whose ``qc_score`` is the probability that the word is right; words of `compare` and `quality`, which say of
-    no structure what they are about, cannot be reported.
+    Two different numbers for one structure, measure, image and pair of sessions are refused: the table has one row for
+    them. The same number twice is one row. A word is a row of the measure it was asked for (``side``, ``place``, ...)
+    whose ``qc_score`` is the probability that the word is right; words of `compare` and `quality`, which say of no
+    structure what they are about, cannot be reported.
     """
     for row in value if isinstance(value, list) else [value]:
         if isinstance(row, Text) and row.target is None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from scipy.spatial import cKDTree
 
 from vp_engine.measure.arithmetic import UndefinedMeasure
-from vp_engine.measure.regions import Box, box_around
+from vp_engine.measure.regions import Box, box_around, distances_mm
 from vp_engine.measure.shape import hull_corners, max_diameter_mm
 from vp_engine.measure.voxels import cropped
 
@@ -51,6 +50,28 @@ class Piece:
         mask[self.where] = self.inside
         return mask
 
+    def grown(self, shape: tuple[int, ...], affine: np.ndarray, *, margin_mm: float) -> tuple[Box, np.ndarray]:
+        """The box with a margin of a length, of one voxel at least, as far as the grid goes; and the piece in it.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the grid.
+        affine : (4, 4) array
+        margin_mm : float
+        """
+        # steps along one axis of the grid that a length in the world can come to, whatever its direction
+        steps = np.linalg.norm(np.linalg.inv(np.asarray(affine, dtype=np.float64)[:3, :3]), axis=1)
+        margins = np.maximum(np.ceil(margin_mm * steps), 1).astype(int)
+        spans = [
+            slice(max(0, span.start - int(margin)), min(size, span.stop + int(margin)))
+            for span, margin, size in zip(self.where, margins, shape, strict=True)
+        ]
+        inside = np.zeros([span.stop - span.start for span in spans], dtype=bool)
+        own = [slice(a.start - b.start, a.stop - b.start) for a, b in zip(self.where, spans, strict=True)]
+        inside[own[0], own[1], own[2]] = self.inside
+        return (spans[0], spans[1], spans[2]), inside
+
 
 def pieces(mask: np.ndarray) -> list[Piece]:
     """The connected pieces of a mask (26 neighbours), largest first; of equal ones the first in C order first.
@@ -78,6 +99,19 @@ def pieces(mask: np.ndarray) -> list[Piece]:
     return found
 
 
+def as_piece(mask: np.ndarray) -> Piece:
+    """All of a mask, connected or not, with the box around it.
+
+    Raises
+    ------
+    UndefinedMeasure
+        If it is empty.
+    """
+    where = box_around(mask, np.eye(4))
+    inside = mask[where]
+    return Piece(where, inside, int(np.count_nonzero(inside)))
+
+
 def touches(piece: Piece, other: np.ndarray) -> bool:
     """Whether a piece overlaps another mask or has a voxel that shares a face, an edge or a corner with it.
 
@@ -87,16 +121,10 @@ def touches(piece: Piece, other: np.ndarray) -> bool:
     other : (X, Y, Z) bool array
         On the grid of the piece.
     """
-    spans = [
-        slice(max(0, span.start - 1), min(size, span.stop + 1))
-        for span, size in zip(piece.where, other.shape, strict=True)
-    ]
-    around = other[spans[0], spans[1], spans[2]]
+    box, grown = piece.grown(other.shape, np.eye(4), margin_mm=1.0)
+    around = other[box]
     if not around.any():
         return False
-    grown = np.zeros(around.shape, dtype=bool)
-    starts = [inner.start - outer.start for inner, outer in zip(piece.where, spans, strict=True)]
-    grown[tuple(slice(s, s + n) for s, n in zip(starts, piece.inside.shape, strict=True))] = piece.inside
     for axis in range(3):
         line = np.moveaxis(grown, axis, 0)
         wide = line.copy()
@@ -155,9 +183,9 @@ def slice_axis(affine: np.ndarray) -> int:
 
 
 def relative_intensity(
-    image: np.ndarray, mask: np.ndarray, white_matter: tuple[np.ndarray, np.ndarray], affine: np.ndarray
+    image: np.ndarray, piece: Piece, white_matter: tuple[np.ndarray, np.ndarray], affine: np.ndarray
 ) -> float:
-    """Mean intensity in a mask divided by the median of the white matter around it (unit 1).
+    """Mean intensity in a piece divided by the median of the white matter around it (unit 1).
 
     Around it is within 10 mm. With less than 200 mm3 of white matter there, that of the side which is nearer is taken,
     or of both sides when that is too little as well.
@@ -165,7 +193,8 @@ def relative_intensity(
     Parameters
     ----------
     image : (X, Y, Z) array
-    mask : (X, Y, Z) bool array
+    piece : Piece
+        Connected or not.
     white_matter : two (X, Y, Z) bool arrays
         Cerebral white matter of the left and the right, without any lesion.
     affine : (4, 4) array
@@ -173,34 +202,33 @@ def relative_intensity(
     Raises
     ------
     UndefinedMeasure
-        ``empty_mask`` if the mask is empty, ``no_white_matter`` if there is too little to compare with,
-        ``zero_denominator`` if its median is not above 0.
+        ``no_white_matter`` if there is too little to compare with, ``zero_denominator`` if its median is not above 0.
     """
-    reference = _median_around(image, mask, white_matter, affine)
+    reference = _median_around(image, piece, white_matter, affine)
     if not reference > 0:
         raise UndefinedMeasure("the white matter has no intensity above 0", code="zero_denominator")
-    return float(image[mask].mean(dtype=np.float64)) / reference
+    return float(image[piece.where][piece.inside].mean(dtype=np.float64)) / reference
 
 
 def _median_around(
-    image: np.ndarray, mask: np.ndarray, white_matter: tuple[np.ndarray, np.ndarray], affine: np.ndarray
+    image: np.ndarray, piece: Piece, white_matter: tuple[np.ndarray, np.ndarray], affine: np.ndarray
 ) -> float:
-    matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
-    voxel_mm3 = abs(float(np.linalg.det(matrix)))
-    box = box_around(mask, affine, margin_mm=SURROUNDINGS_MM)
-    here = mask[box]
-    tree = cKDTree(np.argwhere(here) @ matrix.T)
-    near, nearest_mm = [], []
+    box, inside = piece.grown(image.shape, affine, margin_mm=SURROUNDINGS_MM)
+    values, near, nearest_mm = image[box], [], []
     for side in white_matter:
-        voxels = np.argwhere(side[box])
-        away_mm, _ = tree.query(voxels @ matrix.T, distance_upper_bound=SURROUNDINGS_MM)
-        near.append(image[box][tuple(voxels[away_mm <= SURROUNDINGS_MM].T)])
+        here = side[box] & ~inside
+        away_mm = distances_mm(here, inside, affine, bound_mm=SURROUNDINGS_MM)
+        near.append(values[here][away_mm <= SURROUNDINGS_MM])
         nearest_mm.append(float(away_mm.min(initial=np.inf)))
+    least = LEAST_WHITE_MATTER_MM3 / abs(float(np.linalg.det(np.asarray(affine)[:3, :3])))
+    around = np.concatenate(near)
+    if around.size >= least:
+        return float(np.median(around))
     left, right = white_matter
-    sides = [left, right] if nearest_mm[0] <= nearest_mm[1] else [right, left]
-    for values in (np.concatenate(near), image[sides[0]], np.concatenate([image[left], image[right]])):
-        if values.size * voxel_mm3 >= LEAST_WHITE_MATTER_MM3:
-            return float(np.median(values))
+    nearer = left if nearest_mm[0] <= nearest_mm[1] else right
+    for wanted in (nearer, left | right):
+        if np.count_nonzero(wanted) >= least:
+            return float(np.median(image[wanted]))
     raise UndefinedMeasure("there is no white matter to compare with", code="no_white_matter")
 
 
@@ -210,7 +238,7 @@ def at_least(piece: Piece, affine: np.ndarray, *, length_mm: float) -> bool:
 
 
 def _row_ends(plane: np.ndarray) -> np.ndarray:
-    """First and last voxel of every row of a plane that is not empty; (N, 2) indices, corners of its hull among them."""
+    """First and last voxel of each row of a plane, (N, 2) indices; the corners of its convex hull are among them."""
     rows = np.flatnonzero(plane.any(axis=1))
     first = plane[rows].argmax(axis=1)
     last = plane.shape[1] - 1 - plane[rows][:, ::-1].argmax(axis=1)

@@ -1,56 +1,54 @@
 """Where in the brain a lesion lies: its side, its lobe, and what is near it.
 
-There is no delineation of lobes. An affine map from the centres of delineated structures to those of a template (MNI152)
-carries every voxel of a lesion into template space, where surfaces through published landmarks divide a hemisphere.
-Zones (periventricular, juxtacortical, ...) come from distances to what is delineated around the lesion, in the
-world of the image.
+Lesions are not labelled as anatomy, so all rests on what is delineated around them: the side and the zone on which
+structures are nearest, the lobe on a map of the brain to a template (`vp_engine.measure.template`). Distances are
+taken in the world of the image.
+
+References
+----------
+Filippi et al. 2019, *Assessment of lesions on magnetic resonance imaging in multiple sclerosis: practical
+guidelines*, for periventricular and juxtacortical lesions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import edt
 import numpy as np
 
 from vp_engine.measure.arithmetic import UndefinedMeasure
-from vp_engine.measure.lesions import Piece, touches
+from vp_engine.measure.lesions import Piece, as_piece, touches
+from vp_engine.measure.regions import distances_mm
+from vp_engine.measure.template import LOBES, lobes_of, template_map
+from vp_engine.volumes.resampling import resample
 
-LOBES: tuple[str, ...] = ("frontal_lobe", "parietal_lobe", "temporal_lobe", "occipital_lobe", "insular_lobe")
+NEAR_VENTRICLE_MM = 3.0
+"""Up to this distance from the lateral ventricles a lesion is periventricular."""
 
-TEMPLATE_MM: Mapping[str, tuple[float, float, float]] = {
-    "thalamus": (11.0, -19.0, 7.0),
-    "caudate": (13.5, 10.0, 9.5),
-    "putamen": (25.5, 1.0, 0.5),
-    "pallidum": (19.0, -4.5, -1.0),
-    "hippocampus": (26.0, -22.0, -14.5),
-    "amygdala": (23.5, -4.5, -18.5),
-    "lateral_ventricle": (14.5, -14.5, 16.5),
-    "cerebellum_cortex": (26.5, -62.5, -35.0),
+SIDES = ("left", "right")
+_VENTRICLES = ("lateral_ventricle", "inferior_lateral_ventricle")
+_CORTEX = ("cerebral_cortex",)
+_REGIONS: Mapping[str, tuple[str, ...]] = {
+    "cerebrum": ("cerebral_white_matter", *_CORTEX, "hippocampus", "amygdala", *_VENTRICLES),
+    "deep_gray_matter": ("thalamus", "caudate", "putamen", "pallidum", "accumbens", "ventral_dc"),
+    "infratentorial": ("cerebellum_white_matter", "cerebellum_cortex"),
 }
-TEMPLATE_MIDDLE_MM: Mapping[str, tuple[float, float, float]] = {"brainstem": (0.0, -28.5, -30.5)}
-"""Centres in MNI152 (RAS+ mm); of the right side where there are two."""
+_MIDLINE: Mapping[str, str] = {
+    "brainstem": "infratentorial",
+    "fourth_ventricle": "infratentorial",
+    "third_ventricle": "cerebrum",
+}
 
-VENTRICLE = ("lateral_ventricle", "inferior_lateral_ventricle")
-DEEP_GRAY = ("thalamus", "caudate", "putamen", "pallidum", "accumbens", "ventral_dc")
-CEREBRUM = ("cerebral_white_matter", "cerebral_cortex", "hippocampus", "amygdala", "third_ventricle", *VENTRICLE)
-INFRATENTORIAL = ("brainstem", "fourth_ventricle", "cerebellum_white_matter", "cerebellum_cortex")
-SIDED = (*TEMPLATE_MM, "inferior_lateral_ventricle", "accumbens", "ventral_dc", "cerebral_white_matter")
-SIDED = (*SIDED, "cerebral_cortex", "cerebellum_white_matter")
-STRUCTURES: tuple[str, ...] = (
-    *(f"{side}_{name}" for name in dict.fromkeys(SIDED) for side in ("left", "right")),
-    *TEMPLATE_MIDDLE_MM,
-    "third_ventricle",
-    "fourth_ventricle",
+SURROUNDING_STRUCTURES: tuple[str, ...] = (
+    *(f"{side}_{name}" for names in _REGIONS.values() for name in names for side in SIDES),
+    *_MIDLINE,
 )
 """What has to be delineated around a lesion to say where it lies."""
 
-NEAR_VENTRICLE_MM = 3.0
-REACH_MM = 20.0
-"""How far around a lesion structures are looked for."""
-LEAST_LANDMARKS = 6
-SIDE_SHARE = 0.1
+_REACH_MM = 10.0
+_TEMPLATE_ERROR_MM = 10.0
+_MOST_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +58,7 @@ class Surroundings:
     Attributes
     ----------
     labels : (X, Y, Z) uint8 array
-        Number of the structure in `STRUCTURES` plus one; 0 elsewhere.
+        Place of the structure in `SURROUNDING_STRUCTURES` plus one; 0 elsewhere.
     affine : (4, 4) float64 array
         Voxel to world, RAS+ mm.
     to_template : (4, 4) float64 array
@@ -71,150 +69,10 @@ class Surroundings:
     affine: np.ndarray
     to_template: np.ndarray
 
-
-def surroundings(masks: Mapping[str, np.ndarray], affine: np.ndarray) -> Surroundings:
-    """Put the anatomy of one image together and lay it onto the template.
-
-    Parameters
-    ----------
-    masks : mapping of str to (X, Y, Z) bool array
-        Some of `STRUCTURES`.
-    affine : (4, 4) array
-
-    Raises
-    ------
-    UndefinedMeasure
-        ``no_landmarks`` if fewer than 6 of the structures with a place in the template were found.
-    """
-    first = next(iter(masks.values()), None)
-    if first is None:
-        raise UndefinedMeasure("nothing is delineated around it", code="no_landmarks")
-    affine = np.asarray(affine, dtype=np.float64)
-    labels = np.zeros(first.shape, dtype=np.uint8)
-    here, there = [], []
-    for name, mask in masks.items():
-        labels[mask] = STRUCTURES.index(name) + 1
-        centre = template_centre_mm(name)
-        if centre is not None and mask.any() and not at_edge(mask):
-            here.append([*(affine @ [*np.argwhere(mask).mean(axis=0), 1.0])[:3], 1.0])
-            there.append(centre)
-    if len(here) < LEAST_LANDMARKS:
-        raise UndefinedMeasure("too few structures are delineated", code="no_landmarks")
-    solution, *_ = np.linalg.lstsq(np.array(here), np.array(there), rcond=None)
-    to_template = np.eye(4)
-    to_template[:3] = solution.T
-    return Surroundings(labels, affine, to_template)
-
-
-def at_edge(mask: np.ndarray) -> bool:
-    """Whether a mask has a voxel in an outermost slice of the grid."""
-    return any(bool(mask.take(index, axis=axis).any()) for axis in range(3) for index in (0, -1))
-
-
-def template_centre_mm(name: str) -> tuple[float, float, float] | None:
-    """Centre of a structure in MNI152, RAS+ mm; None for one without."""
-    side, _, bare = name.partition("_")
-    if side in ("left", "right") and bare in TEMPLATE_MM:
-        x, y, z = TEMPLATE_MM[bare]
-        return (-x if side == "left" else x, y, z)
-    return TEMPLATE_MIDDLE_MM.get(name)
-
-
-def lobes_of(points_mm: np.ndarray) -> np.ndarray:
-    """Number in `LOBES` of each place in the template.
-
-    Parameters
-    ----------
-    points_mm : (N, 3) array
-        MNI152, RAS+ mm; either side.
-
-    Returns
-    -------
-    (N,) int array
-    """
-    x, y, z = np.abs(points_mm[:, 0]), points_mm[:, 1], points_mm[:, 2]
-    lobe = np.zeros(len(points_mm), dtype=int)
-    behind_central = y < -8.0 - 0.37 * (z - 15.0)
-    lobe[behind_central] = 1
-    below_sylvian = z < -16.0 - 0.75 * (y - 14.0) * (y < 14.0)
-    temporal = (z < np.minimum(-16.0 - 0.75 * (y - 14.0), 18.0)) & (y < 16.0) & ((x > 18.0) | (z < -20.0))
-    lobe[temporal & below_sylvian] = 2
-    lobe[(x > 28.0) & (x < 46.0) & (np.abs(y - 1.0) < 22.0) & (z > -14.0) & (z < 16.0)] = 4
-    lobe[(y < -62.0 - 0.4 * (z - 10.0)) & (y < -58.0)] = 3
-    return lobe
-
-
-def lobe_shares(piece: Piece, around: Surroundings) -> dict[str, float]:
-    """Share of a piece's volume in each lobe, sided names such as ``left_frontal_lobe``; sums to 1."""
-    points_mm = _world_mm(piece, around.affine) @ around.to_template[:3, :3].T + around.to_template[:3, 3]
-    lobes, right = lobes_of(points_mm), points_mm[:, 0] >= 0
-    found = np.bincount(lobes + len(LOBES) * right, minlength=2 * len(LOBES)) / len(points_mm)
-    names = [f"{side}_{lobe}" for side in ("left", "right") for lobe in LOBES]
-    return dict(zip(names, map(float, found), strict=True))
-
-
-def zone_shares(piece: Piece, around: Surroundings) -> dict[str, float]:
-    """Share of a piece's volume nearest to ``infratentorial``, ``deep_gray_matter`` and ``cerebrum``; sums to 1."""
-    box = _grown(piece, around.affine, REACH_MM, around.labels.shape)
-    labels = around.labels[box]
-    starts = [inner.start - outer.start for inner, outer in zip(piece.where, box, strict=True)]
-    where = tuple(slice(s, s + n) for s, n in zip(starts, piece.inside.shape, strict=True))
-    spacing_mm = tuple(float(mm) for mm in np.linalg.norm(around.affine[:3, :3], axis=0))
-    groups = {"infratentorial": INFRATENTORIAL, "deep_gray_matter": DEEP_GRAY, "cerebrum": CEREBRUM}
-    away = []
-    for names in groups.values():
-        other = np.isin(labels, _codes(names))
-        field = edt.edt(~other, anisotropy=spacing_mm, black_border=False, parallel=1) if other.any() else None
-        away.append(np.full(piece.voxels, np.inf) if field is None else field[where][piece.inside])
-    nearest = np.argmin(np.stack(away), axis=0)
-    share = np.bincount(nearest, minlength=len(groups)) / piece.voxels
-    return dict(zip(groups, map(float, share), strict=True))
-
-
-def is_periventricular(piece: Piece, around: Surroundings) -> bool:
-    """Whether a piece has a voxel within 3 mm of the lateral ventricles."""
-    box = _grown(piece, around.affine, NEAR_VENTRICLE_MM, around.labels.shape)
-    ventricle = np.isin(around.labels[box], _codes(VENTRICLE))
-    if not ventricle.any():
-        return False
-    spacing_mm = tuple(float(mm) for mm in np.linalg.norm(around.affine[:3, :3], axis=0))
-    field = edt.edt(~ventricle, anisotropy=spacing_mm, black_border=False, parallel=1)
-    starts = [inner.start - outer.start for inner, outer in zip(piece.where, box, strict=True)]
-    where = tuple(slice(s, s + n) for s, n in zip(starts, piece.inside.shape, strict=True))
-    near = bool((field[where][piece.inside] <= NEAR_VENTRICLE_MM + 1e-3).any())
-    return near or touches(piece, np.isin(around.labels, _codes(VENTRICLE)))
-
-
-def is_juxtacortical(piece: Piece, around: Surroundings) -> bool:
-    """Whether a piece touches the cerebral cortex."""
-    return touches(piece, np.isin(around.labels, _codes(("cerebral_cortex",))))
-
-
-def side_shares(piece: Piece, around: Surroundings) -> tuple[float, float]:
-    """Shares of a piece's volume on the left and on the right of the middle of the template."""
-    x = _world_mm(piece, around.affine) @ around.to_template[0, :3] + around.to_template[0, 3]
-    right = float(np.mean(x >= 0))
-    return 1.0 - right, right
-
-
-def _codes(names: tuple[str, ...]) -> list[int]:
-    sided = [f"{side}{name}" for name in names for side in ("", "left_", "right_")]
-    return [STRUCTURES.index(name) + 1 for name in sided if name in STRUCTURES]
-
-
-def _world_mm(piece: Piece, affine: np.ndarray) -> np.ndarray:
-    """World positions of the voxels of a piece, (N, 3) mm."""
-    voxels = np.argwhere(piece.inside) + [span.start for span in piece.where]
-    world: np.ndarray = voxels @ affine[:3, :3].T + affine[:3, 3]
-    return world
-
-
-def _grown(piece: Piece, affine: np.ndarray, margin_mm: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    margins = np.ceil(margin_mm * np.linalg.norm(np.linalg.inv(affine[:3, :3]), axis=1)).astype(int)
-    return tuple(
-        slice(max(0, span.start - int(m)), min(size, span.stop + int(m)))
-        for span, m, size in zip(piece.where, margins, shape, strict=True)
-    )
+    def on(self, shape: tuple[int, int, int], affine: np.ndarray) -> Surroundings:
+        """The same on another grid in the same world, by nearest voxels."""
+        labels = resample(self.labels, self.affine, shape=shape, target_affine=affine, order=0)
+        return replace(self, labels=labels, affine=np.asarray(affine, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,55 +82,180 @@ class Location:
     Attributes
     ----------
     region : str
-        ``infratentorial``, ``deep_gray_matter`` or ``cerebrum``, whichever most of it is nearest to.
-    lobe : str
-        Sided lobe with most of its volume, such as ``left_frontal_lobe``; of the place in the template, whatever the
-        region.
-    lobe_share : float
-        Share of its volume there.
+        ``cerebrum``, ``deep_gray_matter`` or ``infratentorial``: nearest to most of its volume.
+    region_share : float
+        Share of its volume nearest to that.
     right_share : float
-        Share of its volume on the right.
+        Share of its volume on the right, 0 to 1.
+    lobe : str
+        Lobe, without a side, with most of its volume; told by the template for pieces outside the cerebrum too.
+    moved_lobes : tuple of str
+        The lobe when the piece is moved by 10 mm in the template, in 26 directions.
     zones : tuple of str
-        ``periventricular`` and ``juxtacortical``, one, both, or else ``deep_white_matter``; the region itself outside
-        the white matter.
+        ``periventricular`` and ``juxtacortical``, one of them, both, or else ``deep_white_matter``; outside the
+        cerebrum the region.
     voxels : int
         Its size.
     """
 
     region: str
-    lobe: str
-    lobe_share: float
+    region_share: float
     right_share: float
+    lobe: str
+    moved_lobes: tuple[str, ...]
     zones: tuple[str, ...]
     voxels: int
 
     @property
     def side(self) -> str:
-        """``left`` or ``right``: where most of it lies."""
-        return "right" if self.right_share >= 0.5 else "left"
+        """``left`` or ``right``, where most of it lies."""
+        return SIDES[int(self.right_share >= 0.5)]
 
     @property
     def place(self) -> str:
-        """The one word for it: its lobe, or the region when it is not in a lobe."""
-        return self.lobe if self.region == "cerebrum" else self.region
+        """The one word for it: a lobe with its side, or the region when it is in no lobe."""
+        return self.named(self.lobe)
+
+    def named(self, lobe: str) -> str:
+        """The one word for it if the lobe were another."""
+        return f"{self.side}_{lobe}" if self.region == "cerebrum" else self.region
 
     def lies_in(self, place: str) -> bool:
-        """Whether it lies in a place of the language: a lobe with or without its side, a hemisphere, a zone."""
-        if place in self.zones:
-            return True
+        """Whether it lies in a lobe with or without a side, a hemisphere or a zone, by its name."""
         if place.endswith("_hemisphere"):
             return self.region != "infratentorial" and place == f"{self.side}_hemisphere"
-        return self.region == "cerebrum" and self.lobe.endswith(place)
+        return place in self.zones or self.place == place or (self.region == "cerebrum" and self.lobe == place)
+
+
+def surroundings(masks: Mapping[str, np.ndarray], affine: np.ndarray) -> Surroundings:
+    """Put the anatomy of one image together and lay it onto the template.
+
+    Parameters
+    ----------
+    masks : mapping of str to (X, Y, Z) bool array
+        Some of `SURROUNDING_STRUCTURES`, on one grid. What reaches the border of the grid is not used for the map.
+    affine : (4, 4) array
+        Voxel to world, RAS+ mm.
+
+    Raises
+    ------
+    UndefinedMeasure
+        ``no_landmarks`` if too little is delineated to map the brain to the template.
+    """
+    if not masks:
+        raise UndefinedMeasure("nothing is delineated", code="no_landmarks")
+    affine = np.asarray(affine, dtype=np.float64)
+    labels = np.zeros(next(iter(masks.values())).shape, dtype=np.uint8)
+    for name, mask in masks.items():
+        labels[mask] = SURROUNDING_STRUCTURES.index(name) + 1
+    centres = _centres(labels)
+    return Surroundings(labels, affine, template_map({n: affine[:3] @ [*c, 1.0] for n, c in centres.items()}))
 
 
 def location(piece: Piece, around: Surroundings) -> Location:
-    """Say where a piece lies."""
-    lobes, zones = lobe_shares(piece, around), zone_shares(piece, around)
-    region = max(zones, key=lambda name: zones[name])
-    _, right = side_shares(piece, around)
-    lobe = max((name for name in lobes if name.startswith("right" if right >= 0.5 else "left")), key=lobes.__getitem__)
+    """Say where a piece lies.
+
+    Parameters
+    ----------
+    piece : Piece
+        On the grid of the surroundings.
+    around : Surroundings
+    """
+    box, inside = piece.grown(around.labels.shape, around.affine, margin_mm=_REACH_MM)
+    labels = around.labels[box]
+    points_mm = _template_mm(piece, around)
+    names = [*_REGIONS]
+    away_mm = np.full((len(names), 2, piece.voxels), np.inf)
+    for code, name in enumerate(names):
+        for side in (0, 1):
+            away_mm[code, side] = _away_mm(inside, np.isin(labels, _codes(name, side)), around.affine)
+    regions = away_mm.min(axis=1).argmin(axis=0)
+    nothing = ~np.isfinite(away_mm).any(axis=(0, 1))
+    right = away_mm[:, 1].min(axis=0) < away_mm[:, 0].min(axis=0)
+    # the brainstem has no side, and neither has what is nowhere near a structure that has one
+    undecided = nothing | np.isclose(away_mm[:, 1].min(axis=0), away_mm[:, 0].min(axis=0))
+    right[undecided] = points_mm[undecided, 0] >= 0
+    shares = np.bincount(regions, minlength=len(names)) / piece.voxels
+    region = names[int(shares.argmax())]
+    lobe, moved = _lobes(points_mm)
     near: tuple[str, ...] = (region,)
     if region == "cerebrum":
-        touched = (("periventricular", is_periventricular), ("juxtacortical", is_juxtacortical))
-        near = tuple(name for name, holds in touched if holds(piece, around)) or ("deep_white_matter",)
-    return Location(region, lobe, lobes[lobe], right, near, piece.voxels)
+        checks = (("periventricular", _is_periventricular), ("juxtacortical", _is_juxtacortical))
+        near = tuple(zone for zone, holds in checks if holds(piece, around)) or ("deep_white_matter",)
+    return Location(region, float(shares.max()), float(right.mean()), lobe, moved, near, piece.voxels)
+
+
+def _is_periventricular(piece: Piece, around: Surroundings) -> bool:
+    box, inside = piece.grown(around.labels.shape, around.affine, margin_mm=NEAR_VENTRICLE_MM)
+    ventricle = np.isin(around.labels[box], _all_codes(_VENTRICLES))
+    near_mm = _away_mm(inside, ventricle, around.affine).min()
+    # between thick slices a ventricle that is touched may be farther away than that
+    return bool(near_mm <= NEAR_VENTRICLE_MM + 1e-3) or touches(as_piece(inside), ventricle)
+
+
+def _is_juxtacortical(piece: Piece, around: Surroundings) -> bool:
+    box, inside = piece.grown(around.labels.shape, around.affine, margin_mm=0.0)
+    return touches(as_piece(inside), np.isin(around.labels[box], _all_codes(_CORTEX)))
+
+
+def _lobes(points_mm: np.ndarray) -> tuple[str, tuple[str, ...]]:
+    """Lobe with most of (N, 3) points of the template, and that when they are moved by each of `_OFFSETS_MM`."""
+    points_mm = points_mm[:: max(1, len(points_mm) // _MOST_POINTS)]
+    places_mm = points_mm[None] + np.concatenate([np.zeros((1, 3)), _OFFSETS_MM])[:, None]
+    found = lobes_of(places_mm.reshape(-1, 3)).reshape(places_mm.shape[:2])
+    lobes = [LOBES[int(np.bincount(row, minlength=len(LOBES)).argmax())] for row in found]
+    return lobes[0], tuple(lobes[1:])
+
+
+def _offsets_mm() -> np.ndarray:
+    """Steps of the size of the template's error in the directions of the 26 neighbours of a voxel."""
+    steps = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    steps = steps[np.abs(steps).sum(axis=1) > 0]
+    offsets: np.ndarray = steps / np.linalg.norm(steps, axis=1, keepdims=True) * _TEMPLATE_ERROR_MM
+    return offsets
+
+
+_OFFSETS_MM = _offsets_mm()
+
+
+def _codes(region: str, side: int) -> list[int]:
+    """Labels of a region on one side; what lies in the middle is of both."""
+    sided = [f"{SIDES[side]}_{name}" for name in _REGIONS[region]]
+    middle = [name for name, of in _MIDLINE.items() if of == region]
+    return [SURROUNDING_STRUCTURES.index(name) + 1 for name in (*sided, *middle)]
+
+
+def _all_codes(names: tuple[str, ...]) -> list[int]:
+    return [SURROUNDING_STRUCTURES.index(f"{side}_{name}") + 1 for name in names for side in SIDES]
+
+
+def _centres(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean voxel of each structure that does not reach the border of the grid."""
+    count = len(SURROUNDING_STRUCTURES) + 1
+    cut = {int(label) for axis in range(3) for end in (0, -1) for label in np.unique(np.take(labels, end, axis=axis))}
+    sums = np.zeros((count, 3))
+    for axis in range(3):
+        planes = np.moveaxis(labels, axis, 0)
+        per_plane = np.stack([np.bincount(plane.ravel(), minlength=count) for plane in planes])
+        sums[:, axis] = np.arange(len(planes)) @ per_plane
+        voxels = per_plane.sum(axis=0)
+    return {
+        name: sums[code] / voxels[code]
+        for code, name in enumerate(SURROUNDING_STRUCTURES, start=1)
+        if voxels[code] and code not in cut
+    }
+
+
+def _template_mm(piece: Piece, around: Surroundings) -> np.ndarray:
+    """Places of the voxels of a piece in the template, (N, 3) mm."""
+    voxels = np.argwhere(piece.inside) + [span.start for span in piece.where]
+    matrix = around.to_template @ around.affine
+    places: np.ndarray = voxels @ matrix[:3, :3].T + matrix[:3, 3]
+    return places
+
+
+def _away_mm(inside: np.ndarray, other: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Distance from each voxel of a piece to another mask in its box, (N,) mm; infinite when that is empty."""
+    if not other.any():
+        return np.full(int(np.count_nonzero(inside)), np.inf)
+    return distances_mm(inside, other, affine)

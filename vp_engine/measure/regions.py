@@ -108,7 +108,7 @@ def nearer(mask: np.ndarray, to: np.ndarray, than: np.ndarray, affine: np.ndarra
         return mask.copy()
     box = box_around(mask | to | than, affine)
     asked = mask[box]
-    near_mm, far_mm = (_distances_mm(asked, other[box], affine) for other in (to, than))
+    near_mm, far_mm = (distances_mm(asked, other[box], affine) for other in (to, than))
     chosen[box][asked] = near_mm <= far_mm + _ROUNDING_MM
     return chosen
 
@@ -215,11 +215,11 @@ def _within(asked: np.ndarray, other: np.ndarray, affine: np.ndarray, length_mm:
     near = np.zeros_like(asked)
     if other.any():
         bound_mm = length_mm + _ROUNDING_MM
-        near[asked] = _distances_mm(asked, other, affine, bound_mm=bound_mm) <= bound_mm
+        near[asked] = distances_mm(asked, other, affine, bound_mm=bound_mm) <= bound_mm
     return near
 
 
-def _distances_mm(asked: np.ndarray, other: np.ndarray, affine: np.ndarray, *, bound_mm: float = np.inf) -> np.ndarray:
+def distances_mm(asked: np.ndarray, other: np.ndarray, affine: np.ndarray, *, bound_mm: float = np.inf) -> np.ndarray:
     """Distance from each voxel of `asked`, in C order, to the nearest voxel of a mask that is not empty; (N,) mm.
 
     What is farther than the bound may be infinite: on a sheared grid it costs several times as much to know.
