@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vp_engine.anatomy import SIDES, STRUCTURES
+from vp_engine.anatomy import PATHOLOGICAL_PARTS, SIDES
 from vp_engine.environment.grids import same_grid
 from vp_engine.environment.registry import Context
 from vp_engine.environment.values import Image
 from vp_engine.errors import RequestRefused
 from vp_engine.measure.arithmetic import UndefinedMeasure
+from vp_engine.measure.zones import SURROUNDING_STRUCTURES
 
 if TYPE_CHECKING:
     from vp_engine.measure.places import Surroundings
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 WhiteMatter = tuple[np.ndarray, np.ndarray]
 
 _WHITE_MATTER = tuple(f"{side}_cerebral_white_matter" for side in SIDES)
-_LESIONS = tuple(name for name, structure in STRUCTURES.items() if structure.kind == "pathology")
+
+LANDMARKS: tuple[str, ...] = (*SURROUNDING_STRUCTURES, *PATHOLOGICAL_PARTS)
+"""All that an op on lesions may ask to be delineated on its image, beside the lesions it is given."""
 
 
 def surroundings_of(context: Context, image: Image, grid: Image) -> tuple[Surroundings, tuple[str, ...]]:
@@ -52,7 +55,7 @@ def white_matter_of(context: Context, image: Image) -> WhiteMatter:
     """
     key = ("white_matter", image.session, image.suffix)
     if key not in context.kept:
-        found = context.world.landmarks(image, (*_WHITE_MATTER, *_LESIONS))
+        found = context.world.landmarks(image, (*_WHITE_MATTER, *PATHOLOGICAL_PARTS))
         if missing := [name for name in _WHITE_MATTER if name not in found]:
             raise RequestRefused(
                 f"these weights do not delineate {missing[0]}, which a lesion is compared with; "
@@ -60,7 +63,7 @@ def white_matter_of(context: Context, image: Image) -> WhiteMatter:
                 code="unsupported_structure",
             )
         free = np.ones(image.data.shape, dtype=bool)
-        for name in _LESIONS:
+        for name in PATHOLOGICAL_PARTS:
             if name in found:
                 free &= ~found[name].data
         context.kept[key] = tuple(found[name].data & free for name in _WHITE_MATTER)
@@ -70,7 +73,7 @@ def white_matter_of(context: Context, image: Image) -> WhiteMatter:
 
 def _surroundings(context: Context, image: Image) -> Surroundings:
     # imported at the first call: scipy takes longer to load than a program to be checked
-    from vp_engine.measure.places import SURROUNDING_STRUCTURES, surroundings
+    from vp_engine.measure.places import surroundings
 
     found = context.world.landmarks(image, SURROUNDING_STRUCTURES)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vp_engine.anatomy import PARTS
+from vp_engine.environment.around import LANDMARKS
 from vp_engine.environment.ops_images import is_supported
 from vp_engine.environment.syntax import parse
 from vp_engine.environment.values import SessionInfo
@@ -32,7 +33,7 @@ class ImageKey:
 
 @dataclass(frozen=True, slots=True)
 class SegmentCall:
-    """One call of `segment` or `parcels` on one image.
+    """One call of `segment` or `parcels` on one image, or of an op that has anatomy delineated there.
 
     Attributes
     ----------
@@ -41,7 +42,8 @@ class SegmentCall:
     structure : str or None
         Canonical name; None for every part (`parcels`).
     order : int or None
-        Which embedding it takes: place among the calls of `segment` in the text; None for `parcels`.
+        Which embedding it takes: place among the calls of `segment` in the text; None for `parcels` and for what other
+        ops have delineated.
     """
 
     image: ImageKey
@@ -58,6 +60,9 @@ class PlannedSegmentation:
     structure: str
     order: int | None
 
+
+_ON_LANDMARKS = ("located", "with_signal", "relative_intensity", "describe")
+"""Ops that have anatomy delineated on the image that is their first argument."""
 
 _Keys = tuple[str | ImageKey, ...]
 
@@ -159,8 +164,19 @@ def _calls_in(node: ast.expr, names: dict[str, _Keys], orders: dict[ast.Call, in
             case ast.Call(func=ast.Name(id="segment"), args=[image, ast.Constant(value=str(structure))]):
                 keys, wanted, order = _keys(image, names), structure, orders[call]
                 yield from (SegmentCall(key, wanted, order) for key in keys if isinstance(key, ImageKey))
+            case ast.Call(func=ast.Name(id=name), args=[image, *_]) if name in _ON_LANDMARKS and _looks_around(call):
+                keys = _keys(image, names)
+                yield from (SegmentCall(k, one, None) for k in keys if isinstance(k, ImageKey) for one in LANDMARKS)
             case ast.Call(func=ast.Name(id="parcels"), args=[image]):
                 yield from (SegmentCall(key, None, None) for key in _keys(image, names) if isinstance(key, ImageKey))
+
+
+def _looks_around(call: ast.Call) -> bool:
+    """Whether a call of one of `_ON_LANDMARKS` needs them; counting does not."""
+    match call.args[-1]:
+        case ast.Constant(value="number"):
+            return False
+    return True
 
 
 def _keys(node: ast.expr, names: dict[str, _Keys]) -> _Keys:

@@ -17,34 +17,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vp_engine.anatomy import SIDES
 from vp_engine.measure.arithmetic import UndefinedMeasure
 from vp_engine.measure.lesions import Piece, as_piece, touches
 from vp_engine.measure.regions import distances_mm
 from vp_engine.measure.template import LOBES, lobes_of, template_map
+from vp_engine.measure.zones import CORTEX, MIDLINE, REGIONS, SURROUNDING_STRUCTURES, VENTRICLES
 from vp_engine.volumes.resampling import resample
 
 NEAR_VENTRICLE_MM = 3.0
 """Up to this distance from the lateral ventricles a lesion is periventricular."""
-
-SIDES = ("left", "right")
-_VENTRICLES = ("lateral_ventricle", "inferior_lateral_ventricle")
-_CORTEX = ("cerebral_cortex",)
-_REGIONS: Mapping[str, tuple[str, ...]] = {
-    "cerebrum": ("cerebral_white_matter", *_CORTEX, "hippocampus", "amygdala", *_VENTRICLES),
-    "deep_gray_matter": ("thalamus", "caudate", "putamen", "pallidum", "accumbens", "ventral_dc"),
-    "infratentorial": ("cerebellum_white_matter", "cerebellum_cortex"),
-}
-_MIDLINE: Mapping[str, str] = {
-    "brainstem": "infratentorial",
-    "fourth_ventricle": "infratentorial",
-    "third_ventricle": "cerebrum",
-}
-
-SURROUNDING_STRUCTURES: tuple[str, ...] = (
-    *(f"{side}_{name}" for names in _REGIONS.values() for name in names for side in SIDES),
-    *_MIDLINE,
-)
-"""What has to be delineated around a lesion to say where it lies."""
 
 _REACH_MM = 10.0
 _TEMPLATE_ERROR_MM = 10.0
@@ -133,7 +115,8 @@ def surroundings(masks: Mapping[str, np.ndarray], affine: np.ndarray) -> Surroun
     Parameters
     ----------
     masks : mapping of str to (X, Y, Z) bool array
-        Some of `SURROUNDING_STRUCTURES`, on one grid. What reaches the border of the grid is not used for the map.
+        Some of `zones.SURROUNDING_STRUCTURES`, on one grid. What reaches the border of the grid is not used for the
+        map.
     affine : (4, 4) array
         Voxel to world, RAS+ mm.
 
@@ -164,7 +147,7 @@ def location(piece: Piece, around: Surroundings) -> Location:
     box, inside = piece.grown(around.labels.shape, around.affine, margin_mm=_REACH_MM)
     labels = around.labels[box]
     points_mm = _template_mm(piece, around)
-    names = [*_REGIONS]
+    names = [*REGIONS]
     away_mm = np.full((len(names), 2, piece.voxels), np.inf)
     for code, name in enumerate(names):
         for side in (0, 1):
@@ -187,7 +170,7 @@ def location(piece: Piece, around: Surroundings) -> Location:
 
 def _is_periventricular(piece: Piece, around: Surroundings) -> bool:
     box, inside = piece.grown(around.labels.shape, around.affine, margin_mm=NEAR_VENTRICLE_MM)
-    ventricle = np.isin(around.labels[box], _all_codes(_VENTRICLES))
+    ventricle = np.isin(around.labels[box], _all_codes(VENTRICLES))
     near_mm = _away_mm(inside, ventricle, around.affine).min()
     # between thick slices a ventricle that is touched may be farther away than that
     return bool(near_mm <= NEAR_VENTRICLE_MM + 1e-3) or touches(as_piece(inside), ventricle)
@@ -195,7 +178,7 @@ def _is_periventricular(piece: Piece, around: Surroundings) -> bool:
 
 def _is_juxtacortical(piece: Piece, around: Surroundings) -> bool:
     box, inside = piece.grown(around.labels.shape, around.affine, margin_mm=0.0)
-    return touches(as_piece(inside), np.isin(around.labels[box], _all_codes(_CORTEX)))
+    return touches(as_piece(inside), np.isin(around.labels[box], _all_codes(CORTEX)))
 
 
 def _lobes(points_mm: np.ndarray) -> tuple[str, tuple[str, ...]]:
@@ -220,8 +203,8 @@ _OFFSETS_MM = _offsets_mm()
 
 def _codes(region: str, side: int) -> list[int]:
     """Labels of a region on one side; what lies in the middle is of both."""
-    sided = [f"{SIDES[side]}_{name}" for name in _REGIONS[region]]
-    middle = [name for name, of in _MIDLINE.items() if of == region]
+    sided = [f"{SIDES[side]}_{name}" for name in REGIONS[region]]
+    middle = [name for name, of in MIDLINE.items() if of == region]
     return [SURROUNDING_STRUCTURES.index(name) + 1 for name in (*sided, *middle)]
 
 
