@@ -31,8 +31,8 @@ SIGNS: tuple[str, ...] = (
     "gray", "fluid", "ventricle_asymmetry", "hemisphere_asymmetry", "third_ventricle_shift", "thalamus_shift",
     "ventricle_distance",
 )  # fmt: skip
-"""Names of the numbers. Intensities are above that of white matter, in units of the spread over the brain; shifts are
-away from the lesion, in mm; asymmetries are logarithms of the side of the lesion over the other."""
+"""Names of the numbers. Intensities are above that of white matter, in units of the range over white matter, cortex and
+ventricles; shifts are away from the lesion, in mm; asymmetries are logarithms of the lesion's side over the other."""
 
 _FAR_MM = 30.0
 
@@ -89,11 +89,10 @@ def _looks(
             ("fluid", "lateral_ventricle"),
         )
     }
-    together = np.concatenate([*tissues.values(), image[mask]])
     if not len(tissues["white"]):
         return {}
     white = float(np.median(tissues["white"]))
-    low, high = np.percentile(together, (2, 98))
+    low, high = np.percentile(np.concatenate([*tissues.values()]), (2, 98))
     scale = max(float(high - low), 1e-6)
 
     def above(values: np.ndarray) -> float:
