@@ -13,15 +13,26 @@ from transformers import BertModel
 
 from vp_engine.agent.dialogue import Shown, Written, length_of
 from vp_engine.agent.language.generator import Example, seeded
-from vp_engine.agent.model import TOKENIZER_FILE, WEIGHTS_FILE, AgentConfig
+from vp_engine.agent.model import (
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    AgentConfig,
+    LanguageModel,
+    load_model,
+    save_model,
+)
 from vp_engine.agent.planner import Agent
 from vp_engine.agent.program import linearise
 from vp_engine.agent.quantized import load_quantized
+from vp_engine.agent.terminals import TERMINALS
 from vp_engine.agent.tokenizer import SPECIAL, load_tokenizer
 from vp_engine.environment.values import FEATURES
-from vp_engine.errors import ConfigError
-from vp_engine.training.agent import RECIPES, learning_rate, train_agent
+from vp_engine.errors import ConfigError, WeightsError
+from vp_engine.training.agent import RECIPES, Beginning, learning_rate, train_agent
 from vp_engine.training.agent_batches import IGNORED, Encoder, training_batches
+from vp_engine.training.warm_start import warm_start
+
+EMBEDDING, TIED = "llama.model.embed_tokens.weight", "llama.lm_head.weight"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +117,7 @@ def test_a_pretrained_reader_is_taken_over_word_by_word(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     save_file(bert.state_dict(), folder / "model.safetensors")
-    train_agent(out, recipe="smoke", steps=1, reader=folder, report=lambda _: None)
+    train_agent(out, recipe="smoke", steps=1, begin=Beginning(reader=folder), report=lambda _: None)
     tokenizer, weights = load_tokenizer(out / TOKENIZER_FILE), load_quantized(out / WEIGHTS_FILE)
     assert tokenizer.encode("volume").tokens == ["[CLS]", "volume", "[SEP]"]
     assert "Ä" not in tokenizer.get_vocab()
@@ -117,7 +128,68 @@ def test_a_pretrained_reader_is_taken_over_word_by_word(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_reader_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"vocab\.txt"):
-        train_agent(tmp_path / "out", recipe="smoke", reader=tmp_path)
+        train_agent(tmp_path / "out", recipe="smoke", begin=Beginning(reader=tmp_path))
+
+
+def _older(folder: Path, out: Path, *, without: str) -> Path:
+    """Weights as they were before some terminals came to the language, and with one that left it, in another order."""
+    model, tokenizer = load_model(folder), (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
+    kept = [terminal for terminal in reversed(TERMINALS) if not terminal.startswith(without)]
+    rows = torch.tensor([TERMINALS.index(terminal) for terminal in kept])
+    old = LanguageModel(replace(model.config, terminals=(*kept, "op:forgotten")))
+    weights = model.state_dict()
+    table = weights[EMBEDDING][rows]
+    table = torch.cat([table, torch.ones(1, table.shape[1])])
+    old.load_state_dict({**weights, EMBEDDING: table, TIED: table})
+    save_model(old, out)
+    (out / TOKENIZER_FILE).write_text(tokenizer, encoding="utf-8")
+    return out
+
+
+def test_released_weights_gain_the_terminals_that_are_new_and_keep_what_they_know(
+    trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    old = _older(trained[0], tmp_path / "old", without="place:")
+    with pytest.raises(WeightsError, match="--start"):
+        load_model(old)
+    model, tokenizer = warm_start(old)
+    before = load_model(old, terminals=())
+    assert model.config.terminals == TERMINALS
+    assert tokenizer.get_vocab_size() == model.config.words
+    table, known = model.state_dict()[EMBEDDING], before.config.terminals
+    for row, terminal in enumerate(TERMINALS):
+        if not terminal.startswith("place:"):
+            assert torch.equal(table[row], before.state_dict()[EMBEDDING][known.index(terminal)])
+    others = {name for name in model.state_dict() if name not in (EMBEDDING, TIED)}
+    assert all(torch.equal(model.state_dict()[name], before.state_dict()[name]) for name in others)
+    new = table[[row for row, terminal in enumerate(TERMINALS) if terminal.startswith("place:")]]
+    assert len({tuple(row.tolist()) for row in new}) == len(new) > 20
+    assert new.isfinite().all()
+
+
+def test_a_new_terminal_begins_near_the_mean_of_its_kind(trained: tuple[Path, list[str]], tmp_path: Path) -> None:
+    old = _older(trained[0], tmp_path / "old", without="op:fo")
+    table = warm_start(old)[0].state_dict()[EMBEDDING]
+    ops = [row for row, terminal in enumerate(TERMINALS) if terminal.startswith("op:") and terminal != "op:follow"]
+    away = (table[TERMINALS.index("op:follow")] - table[ops].mean(0)).norm()
+    assert away < 0.6 * table.norm(dim=1).mean()
+
+
+def test_a_run_goes_on_from_released_weights(trained: tuple[Path, list[str]], tmp_path: Path) -> None:
+    old = _older(trained[0], tmp_path / "old", without="fate:")
+    lines: list[str] = []
+    train_agent(tmp_path / "out", recipe="smoke", steps=1, begin=Beginning(weights=old), report=lines.append)
+    Agent.from_pretrained(tmp_path / "out")
+    assert lines
+    with pytest.raises(ConfigError, match="weights"):
+        train_agent(tmp_path / "out", recipe="smoke", steps=2, report=lines.append)
+
+
+def test_there_is_one_beginning_and_it_fits_the_recipe(trained: tuple[Path, list[str]], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="both"):
+        Beginning(tmp_path, tmp_path)
+    with pytest.raises(ConfigError, match="hidden"):
+        train_agent(tmp_path, recipe="further", steps=1, begin=Beginning(weights=trained[0]))
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:

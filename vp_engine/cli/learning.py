@@ -78,11 +78,11 @@ def train(
     if maps is not None and not maps.is_file():
         raise ConfigError(f"--maps: expected an archive of label maps (.npz), got {maps}")
     if what is Trainable.AGENT:
-        from vp_engine.training.agent import train_agent
+        from vp_engine.training.agent import Beginning, train_agent
         from vp_engine.training.appearances import appearances_in
 
         seen = appearances_in(out, maps, model_folder(model) / "vision") if maps else {}
-        print(train_agent(out, recipe=recipe, reader=reader, start=start, appearances=seen))
+        print(train_agent(out, recipe=recipe, begin=Beginning(reader, start), appearances=seen))
         return
     if maps is None:
         raise ConfigError("--maps: expected an archive of label maps (.npz), got nothing")

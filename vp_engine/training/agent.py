@@ -124,6 +124,37 @@ RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a run begins from: random weights but for one of these.
+
+    Attributes
+    ----------
+    reader : Path or None
+        Folder of a pre-trained BERT encoder for the reader.
+    weights : Path or None
+        Folder of released weights, whatever terminals they know (`warm_start`); sizes, word pieces and word vectors
+        are theirs.
+
+    Raises
+    ------
+    ConfigError
+        If both are given.
+    """
+
+    reader: Path | None = None
+    weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.reader is not None and self.weights is not None:
+            raise ConfigError(
+                "expected --reader or --start, got both; released weights have their own reader", code="start"
+            )
+
+
+FROM_SCRATCH = Beginning()
+
+
+@dataclass(frozen=True, slots=True)
 class Losses:
     """What a batch cost.
 
@@ -150,8 +181,7 @@ def train_agent(
     *,
     recipe: str = "default",
     steps: int | None = None,
-    reader: Path | None = None,
-    start: Path | None = None,
+    begin: Beginning = FROM_SCRATCH,
     appearances: Appearances = MappingProxyType({}),
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -165,11 +195,8 @@ def train_agent(
         One of `RECIPES`.
     steps : int, optional
         Shorter or longer than the recipe says.
-    reader : Path, optional
-        Folder of a pre-trained BERT encoder to start the reader from; without it everything starts from scratch.
-    start : Path, optional
-        Folder of released weights to begin from, whatever terminals they know (`warm_start`); sizes, word pieces and
-        word vectors are theirs. Not together with `reader`.
+    begin : Beginning
+        What to begin from.
     appearances : mapping of str to array
         Image features by contrast, for the questions about what a scan looks like.
     report : callable
@@ -183,25 +210,21 @@ def train_agent(
     Raises
     ------
     ConfigError
-        If the recipe does not exist, the reader is none, there are two beginnings, or the folder holds a run that was
-        started otherwise.
+        If the recipe does not exist, the reader is none, the weights to begin from have other sizes, or the folder
+        holds a run that was started otherwise.
     WeightsError
         If the weights to begin from cannot be read.
     """
     if recipe not in RECIPES:
         raise ConfigError(f"expected a recipe of {', '.join(RECIPES)}, got {recipe!r}", code="recipe")
     chosen = replace(RECIPES[recipe], steps=steps) if steps is not None else RECIPES[recipe]
-    if reader is not None and start is not None:
-        raise ConfigError(
-            "expected --reader or --start, got both; released weights have their own reader", code="start"
-        )
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
-    pretrained = reader is not None or start is not None
-    begun = {"start": True} if start is not None else {}
-    _same_run(out / RUN_FILE, chosen, reader=reader is not None, contrasts=sorted(appearances), **begun)
-    model, tokenizer = _begin(out, chosen, start) if start is not None else _start(out, chosen, reader)
+    given = {"reader": begin.reader is not None, "weights": begin.weights is not None}
+    _same_run(out / RUN_FILE, chosen, **given, contrasts=sorted(appearances))
+    pretrained = any(given.values())
+    model, tokenizer = _from_weights(out, chosen, begin.weights) if begin.weights else _start(out, chosen, begin.reader)
     for layer in model.reader.encoder.layer[: chosen.frozen_layers if pretrained else 0]:
         layer.requires_grad_(requires_grad=False)
     optimizer = _optimizer(model, chosen, pretrained=pretrained)
@@ -271,13 +294,13 @@ def _start(out: Path, recipe: AgentRecipe, reader: Path | None) -> tuple[Languag
     return model, tokenizer
 
 
-def _begin(out: Path, recipe: AgentRecipe, start: Path) -> tuple[LanguageModel, Tokenizer]:
+def _from_weights(out: Path, recipe: AgentRecipe, folder: Path) -> tuple[LanguageModel, Tokenizer]:
     """Model and tokenizer of released weights; of a run that is resumed, with weights still to be read."""
-    model, tokenizer = warm_start(start)
+    model, tokenizer = warm_start(folder)
     sizes = {name: value for name, value in asdict(model.config).items() if hasattr(recipe, name)}
     if other := sorted(name for name, value in sizes.items() if getattr(recipe, name) != value):
         raise ConfigError(
-            f"--start: {start} has other sizes than the recipe ({', '.join(other)}); take another recipe", code="start"
+            f"--start: {folder} has other sizes than the recipe ({', '.join(other)}); take another recipe", code="start"
         )
     (out / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
     model.reader.embeddings.requires_grad_(requires_grad=False)

@@ -55,8 +55,8 @@ def _table(old: LanguageModel, tokenizer: Tokenizer) -> Tensor:
     before_VH = cast("Tensor", old.llama.get_input_embeddings().weight)
     known = {terminal: row for row, terminal in enumerate(old.config.terminals)}
     kinds: dict[str, list[int]] = {}
-    for terminal, row in known.items():
-        kinds.setdefault(split_terminal(terminal)[0], []).append(row)
+    for terminal in filter(known.__contains__, TERMINALS):
+        kinds.setdefault(split_terminal(terminal)[0], []).append(known[terminal])
     length = float(before_VH.norm(dim=1).mean())
     rng = torch.Generator().manual_seed(0)
     rows: list[Tensor] = []

@@ -289,7 +289,7 @@ def _where(clauses: Sequence[Clause], words: Lexicon, rng: Random, scope: str) -
     when = ""
     if not longitudinal and rng.random() < (0.05 if asked else 0.14):
         options: tuple[Time, ...] = (
-            ("first", "last", "each", "ends") if len(contrasts) < 2 else ("first", "last", "each")
+            ("first", "last", "each", "ends") if len(contrasts) < 2 and not seen else ("first", "last", "each")
         )
         if any(isinstance(clause, Asked) for clause in clauses):
             options = ("first", "last")

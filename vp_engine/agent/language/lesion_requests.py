@@ -27,6 +27,8 @@ LISTED = (("volume", "max_diameter"), ("place",))
 """Measures and aspects of a lesion in a list that says nothing of them."""
 DESCRIBED = ("volume", "max_diameter")
 """Measures that go with the description of a lesion in words."""
+DIAMETERS = ("max_diameter", "perpendicular_diameter")
+"""What RECIST measures of a lesion."""
 
 _MEASURES = ("volume", "max_diameter", "perpendicular_diameter", "relative_intensity", "mean_intensity",
              "surface_area", "sphericity", "centroid", "median_intensity")  # fmt: skip
@@ -45,40 +47,50 @@ _ASKED_WEIGHTS = {
 _RANKED = ("volume", "volume", "max_diameter", "max_diameter", "perpendicular_diameter", "relative_intensity",
            "mean_intensity", "surface_area")  # fmt: skip
 _COUNTED = ("count", "count", "count", "volume", "volume", "max_diameter", "relative_intensity", "mean_intensity")
-_UNCERTAIN = 0.12
 
 
 def draw_each(lexicon: Lexicon, rng: Random) -> Drawn:
     """Rows for every lesion, or for every one of some."""
-    meant = _lesions(lexicon, rng)
     draw = rng.random()
-    if draw < 0.14:
-        return Each(meant.target, *LISTED), _filled("each_list", meant, lexicon, rng)
-    if draw < 0.26:
-        return Each(meant.target, save=True), _filled("each_show", meant, lexicon, rng)
-    if draw < 0.36:
-        return Each(meant.target, aspects=("place",)), _filled("each_place", meant, lexicon, rng)
-    if draw < 0.40:
-        return Each(meant.target, aspects=("side",)), _filled("each_side", meant, lexicon, rng)
-    if draw < 0.46:
-        return Each(meant.target, ("volume",)), _filled("each_volume", meant, lexicon, rng)
-    if draw < 0.48:
-        return Each(meant.target, aspects=("signal",)), _filled("each_signal", meant, lexicon, rng)
-    if draw < 0.56:
-        other = some_piece(rng, AROUND)
-        slots: Slotted = {"Y": spoken(other, lexicon, rng).noun}
-        measures, name = ("distance",), "each_distance"
-        if draw > 0.54 and lexicon.sentences["each_with_distance"]:
-            measures, name = (rng.choice(("volume", "volume", "max_diameter")), "distance"), "each_with_distance"
-            slots = {**slots, "M": lexicon.phrase(measures[0], rng)}
-        return Each(meant.target, measures, other=other.targets()[0]), _filled(name, meant, lexicon, rng, slots)
+    if draw < 0.4:
+        return _simple_each(lexicon, rng)
+    return (_each_with_distance if draw < 0.48 else _each_measured)(lexicon, rng)
+
+
+def _simple_each(lexicon: Lexicon, rng: Random) -> Drawn:
+    """One thing of every lesion, or what lists of lesions usually have."""
+    meant = _lesions(lexicon, rng)
+    target = meant.target
+    of_each = {
+        "each_list": (Each(target, *LISTED), 14),
+        "each_show": (Each(target, save=True), 12),
+        "each_place": (Each(target, aspects=("place",)), 10),
+        "each_side": (Each(target, aspects=("side",)), 4),
+        "each_volume": (Each(target, ("volume",)), 6),
+        "each_signal": (Each(target, aspects=("signal",)), 2),
+    }
+    name = rng.choices(tuple(of_each), [weight for _, weight in of_each.values()])[0]
+    return of_each[name][0], _filled(name, meant, lexicon, rng)
+
+
+def _each_with_distance(lexicon: Lexicon, rng: Random) -> Drawn:
+    meant, other = _lesions(lexicon, rng), some_piece(rng, AROUND)
+    measure = rng.choice(("volume", "volume", "max_diameter"))
+    slots: Slotted = {"Y": spoken(other, lexicon, rng).noun, "M": lambda: lexicon.phrase(measure, rng)}
+    more = rng.random() < 0.25
+    measures = (measure, "distance") if more else ("distance",)
+    text = _filled("each_with_distance" if more else "each_distance", meant, lexicon, rng, slots)
+    return Each(meant.target, measures, other=other.targets()[0]), text
+
+
+def _each_measured(lexicon: Lexicon, rng: Random) -> Drawn:
+    meant = _lesions(lexicon, rng)
     measures, aspects = _some_of_each(rng)
-    if aspects and rng.random() < _UNCERTAIN:
+    if aspects and rng.random() < 0.12:
         aspects = tuple(dict.fromkeys((*aspects, *rng.choices(_ASPECTS, _ASPECT_WEIGHTS))))
-    said = [lexicon.phrase(name, rng) for name in (*measures, *aspects)]
-    if set(measures) == {"max_diameter", "perpendicular_diameter"}:
-        said = [lexicon.phrase("diameters", rng), *(lexicon.phrase(aspect, rng) for aspect in aspects)]
-    listed: Slotted = {"M": enumerated(said, lexicon, rng)}
+    sizes = (lexicon.phrase(name, rng) for name in measures)
+    said = [lexicon.phrase("diameters", rng)] if set(measures) == set(DIAMETERS) else list(sizes)
+    listed: Slotted = {"M": enumerated([*said, *(lexicon.phrase(name, rng) for name in aspects)], lexicon, rng)}
     return Each(meant.target, measures, aspects), _filled("each_measure", meant, lexicon, rng, listed)
 
 
@@ -96,7 +108,7 @@ def _some_of_each(rng: Random) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Measures and aspects of each lesion, measures first."""
     draw = rng.random()
     if draw < 0.08:
-        return ("max_diameter", "perpendicular_diameter"), ()
+        return DIAMETERS, ()
     number = rng.choices((1, 2, 3, 4), (40, 36, 18, 6))[0]
     measures = tuple(dict.fromkeys(rng.choices(_MEASURES, _MEASURE_WEIGHTS, k=number)))
     if draw < 0.5:
@@ -109,7 +121,7 @@ def _some_of_each(rng: Random) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def draw_selected(lexicon: Lexicon, rng: Random) -> Drawn:
     """Numbers of some lesions, or of one that is singled out."""
     meant = selected(lexicon, rng)
-    measures = (rng.choice(_COUNTED if meant.many else _RANKED),)
+    measures: tuple[str, ...] = (rng.choice(_COUNTED if meant.many else _RANKED),)
     if measures == ("volume",) and meant.many and rng.random() < 0.2:
         measures = ("count", "volume")
     naming = meant.naming(rng)
@@ -125,10 +137,10 @@ def draw_places(lexicon: Lexicon, rng: Random) -> Drawn:
     while not plain.many:
         plain = all_lesions(kind_of_lesion(rng), lexicon, rng)
     measure = rng.choice(("count", "count", "volume", "volume", "max_diameter"))
+    places: tuple[str, ...] = LOBES
+    name = "each_lobe"
     slots: Slotted = {"l1": plain.one, "ln": plain.many, "M": lambda: lexicon.phrase(measure, rng)}
-    if rng.random() < 0.3:
-        places, name = LOBES, "each_lobe"
-    else:
+    if rng.random() > 0.3:
         places = tuple(rng.sample((*ZONES, *ZONES[:2], *LOBES), rng.choice((2, 2, 3, 3, 4))))
         places = tuple(dict.fromkeys(places))
         name = "count_places" if measure == "count" and rng.random() < 0.6 else "several_places"
@@ -164,9 +176,7 @@ def draw_diameters(lexicon: Lexicon, rng: Random) -> Drawn:
     if rng.random() < 0.3:
         naming = Naming(f"the {meant.one}", meant.one, meant.adjective, meant.suffix)
         return measure_region((meant.target,), naming, ("perpendicular_diameter",), lexicon, rng)
-    return Measure((meant.target,), ("max_diameter", "perpendicular_diameter")), _filled(
-        "diameters_of", meant, lexicon, rng
-    )
+    return Measure((meant.target,), DIAMETERS), _filled("diameters_of", meant, lexicon, rng)
 
 
 def draw_relative(lexicon: Lexicon, rng: Random) -> Drawn:

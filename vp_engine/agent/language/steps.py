@@ -217,35 +217,51 @@ def _statements(clause: Plain, image: str, seen: str = "") -> list[str]:
                 mask = mask_of(image, target, seen)
                 terminals += ["op:save", *mask] if save else []
                 terminals += _reported(measures, image, mask)
-        case Each(target, measures, aspects, other, save):
-            body = ["op:save", "var:m"] if save else []
-            sizes = [measure for measure in measures if measure != "distance"]
-            body += _reported(sizes, seen or image, ["var:m"])
-            if "distance" in measures:
-                body += ["op:report", "op:distance", "var:m", *mask_of(image, other)]
-            body += _said(aspects, image, seen, ["var:m"])
-            terminals = ["for:m", "op:pieces", *mask_of(image, target, seen), *body, END]
-        case Described(target, aspects, measures):
-            mask = mask_of(image, target, seen)
-            if len(aspects) + len(measures) > 1:
-                terminals, mask = ["set:mask", *mask], ["var:mask"]
-            terminals += [*_reported(measures, image, mask), *_said(aspects, image, seen, mask)]
         case Asymmetry(bases, measure, direction):
             for base in bases:
                 pair = [t for half in halves(base, direction) for t in _measured(measure, image, half)]
                 terminals += ["op:report", "op:asymmetry", *pair]
         case Ratio(targets, denominator):
             below = _measured("volume", image, denominator)
-            ratios = (("op:report", "op:ratio", *_measured("volume", image, target), *below) for target in targets)
-            terminals = [terminal for one in ratios for terminal in one]
+            for target in targets:
+                terminals += ["op:report", "op:ratio", *_measured("volume", image, target), *below]
         case Distance(target, other):
             terminals = ["op:report", "op:distance", *mask_of(image, target), *mask_of(image, other)]
         case Cutout(op, targets):
             terminals = [t for target in targets for t in ("op:save", f"op:{op}", image, *mask_of(image, target))]
+        case Each() | Everything() | Described():
+            terminals = _over_pieces(clause, image, seen)
+    return terminals
+
+
+def _over_pieces(clause: Each | Everything | Described, image: str, seen: str) -> list[str]:
+    match clause:
+        case Described():
+            return _description(clause, image, seen)
+        case Each(target):
+            over, body = ["op:pieces", *mask_of(image, target, seen)], _of_each(clause, image, seen)
         case Everything(measures):
             body = _reported(measures, image, ["var:m"]) if measures else ["op:save", "var:m"]
-            terminals = ["for:m", "op:parcels", image, *body, END]
-    return terminals
+            over = ["op:parcels", image]
+    return ["for:m", *over, *body, END]
+
+
+def _of_each(clause: Each, image: str, seen: str) -> list[str]:
+    """What is done with every piece, as terminals."""
+    mask = ["var:m"]
+    terminals = ["op:save", *mask] if clause.save else []
+    terminals += _reported([measure for measure in clause.measures if measure != "distance"], seen or image, mask)
+    if "distance" in clause.measures:
+        terminals += ["op:report", "op:distance", *mask, *mask_of(image, clause.other)]
+    return terminals + _said(clause.aspects, image, seen, mask)
+
+
+def _description(clause: Described, image: str, seen: str) -> list[str]:
+    """Numbers and words about one mask, which gets a variable when there are several."""
+    mask, terminals = mask_of(image, clause.target, seen), []
+    if len(clause.aspects) + len(clause.measures) > 1:
+        terminals, mask = ["set:mask", *mask], ["var:mask"]
+    return [*terminals, *_reported(clause.measures, image, mask), *_said(clause.aspects, image, seen, mask)]
 
 
 def _read(asked: Asked, image: str) -> list[str]:
