@@ -100,7 +100,7 @@ def outputs_of(results: Iterable[Result]) -> tuple[Output, ...]:
             case Number():
                 outputs[Output(result.target, result.measure, result.unit)] = None
             case Text():
-                outputs[Output(result.target, "answer", None)] = None
+                outputs[Output(result.target, result.measure, None)] = None
             case Cutout():
                 outputs[Output(result.structure, IMAGE, None)] = None
             case Mask() if result.structure not in measured:
