@@ -18,7 +18,7 @@ from vp_engine.agent.loop import run_prompt
 from vp_engine.agent.planner import Context, History
 from vp_engine.agent.transcript import Transcript
 from vp_engine.agent.wording import MEASURES, in_words, quantity
-from vp_engine.anatomy import STRUCTURES
+from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.cli.app import app
 from vp_engine.cohort.answers import answer
 from vp_engine.cohort.ask import ask
@@ -303,7 +303,7 @@ def test_empty_masks() -> None:
 
 
 def test_all_masks_are_counted() -> None:
-    assert run("for m in parcels(scan(current)):\n    save(m)\n").startswith("Outlined and saved: 33 structures;")
+    assert run("for m in parcels(scan(current)):\n    save(m)\n").startswith(f"Outlined and saved: {len(PARTS)} structures;")
 
 
 def test_cutouts() -> None:

@@ -8,11 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from vp_engine.anatomy import PARTS, STRUCTURES
+from vp_engine.anatomy import PARTS, PATHOLOGICAL_PARTS, SIDES, STRUCTURES
 from vp_engine.environment.values import FEATURES, Image, Mask, SessionInfo
 
 _SPACING_MM = 3.0
 _SHAPE = (56, 68, 58)
+_LAST = 99
+_WHITE = 60.0
 
 # part without side: centre (x of the right side, y, z) and half axes, mm, RAS+; later ones lie on top of earlier ones
 _SIDED: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -36,17 +38,42 @@ _UNSIDED: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]
     "brainstem": ((0.0, -30.0, -36.0), (12.0, 14.0, 26.0)),
     "third_ventricle": ((0.0, -10.0, 0.0), (3.0, 12.0, 9.0)),
     "fourth_ventricle": ((0.0, -46.0, -36.0), (6.0, 5.0, 9.0)),
-    "white_matter_lesion": ((30.0, -30.0, 34.0), (6.0, 9.0, 5.0)),
 }
-_YEARLY_SCALE = {"lateral_ventricle": 1.04, "hippocampus": 0.98, "white_matter_lesion": 1.06, "third_ventricle": 1.03}
+_YEARLY_SCALE = {"lateral_ventricle": 1.04, "hippocampus": 0.98, "third_ventricle": 1.03}
 _OTHER_YEARLY_SCALE = 0.997
+
+# part, centre and half axes in mm, growth per year, first and last year
+_LESIONS: tuple[tuple[str, tuple[float, float, float], tuple[float, float, float], float, int, int], ...] = (
+    ("white_matter_lesion", (30.0, -30.0, 34.0), (6.0, 9.0, 5.0), 1.06, 0, _LAST),
+    ("white_matter_lesion", (-28.0, 30.0, 24.0), (5.0, 7.0, 5.0), 1.0, 0, _LAST),
+    ("white_matter_lesion", (-21.0, -14.0, 22.0), (4.0, 7.0, 4.0), 0.9, 0, _LAST),  # beside the ventricle
+    ("white_matter_lesion", (57.0, 0.0, 18.0), (5.0, 4.0, 4.0), 1.0, 1, _LAST),  # at the cortex, new after a year
+    ("white_matter_lesion", (-20.0, -55.0, -33.0), (4.0, 4.0, 4.0), 1.0, 0, 0),  # in the cerebellum, gone after a year
+    ("edema", (36.0, 42.0, 20.0), (14.0, 14.0, 12.0), 1.05, 0, _LAST),
+    ("enhancing_tumor", (36.0, 42.0, 20.0), (9.0, 9.0, 8.0), 1.05, 0, _LAST),
+    ("non_enhancing_tumor", (36.0, 42.0, 20.0), (5.0, 5.0, 4.0), 1.05, 0, _LAST),
+    ("stroke_lesion", (-45.0, -40.0, 12.0), (9.0, 12.0, 10.0), 1.0, 0, _LAST),
+    ("hemorrhage", (36.0, -62.0, 8.0), (5.0, 5.0, 5.0), 1.0, 0, _LAST),
+    ("resection_cavity", (-28.0, 52.0, 6.0), (8.0, 7.0, 7.0), 1.0, 0, _LAST),
+)
+# brightness relative to white matter on T1w, FLAIR, CT, and all other contrasts
+_LOOKS = {
+    "edema": (0.8, 1.5, 0.8, 1.6),
+    "enhancing_tumor": (1.4, 1.3, 1.2, 1.3),
+    "non_enhancing_tumor": (0.6, 1.2, 0.7, 1.5),
+    "hemorrhage": (1.2, 0.7, 1.8, 0.6),
+    "resection_cavity": (0.4, 0.4, 0.3, 2.0),
+}
+_OTHER_LOOK = (0.7, 1.5, 0.8, 1.6)
+_LOOK_COLUMN = {"T1w": 0, "FLAIR": 1, "ct": 2}
 _LEFT_SCALE = 0.98
 
 
 class PhantomWorld:
     """Ellipsoids of plausible size where the structures of the brain are; the same on every call.
 
-    Visits are one year apart; from one to the next ventricles and lesions grow, the hippocampi shrink.
+    Visits are one year apart; from one to the next ventricles grow and hippocampi shrink. There are lesions of every
+    kind; some grow, one shrinks, one comes and one goes after the first year.
 
     Parameters
     ----------
@@ -88,6 +115,10 @@ class PhantomWorld:
         contrast = sum(map(ord, suffix)) % 7
         greys = 20.0 + 3.0 * ((np.arange(len(PARTS) + 1) * (5 + contrast)) % 31)
         greys[0] = 0.0
+        white = [PARTS.index(f"{side}_cerebral_white_matter") + 1 for side in SIDES]
+        greys[white] = _WHITE
+        for part in PATHOLOGICAL_PARTS:
+            greys[PARTS.index(part) + 1] = _WHITE * _LOOKS.get(part, _OTHER_LOOK)[_LOOK_COLUMN.get(suffix, 3)]
         unit = "HU" if suffix == "ct" else "a.u."
         return Image(session, suffix, greys.astype(np.float32)[labels], _affine(), unit=unit)
 
@@ -155,3 +186,6 @@ def _ellipsoids(year: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     for name, (centre_mm, half_axes_mm) in unsided.items():
         scale = _YEARLY_SCALE.get(name, _OTHER_YEARLY_SCALE) ** year
         yield name, np.array(centre_mm), np.array(half_axes_mm) * scale
+    for name, centre_mm, half_axes_mm, growth, first, last in _LESIONS:
+        if first <= year <= last:
+            yield name, np.array(centre_mm), np.array(half_axes_mm) * growth**year
