@@ -20,7 +20,11 @@ from vp_engine.evaluation.agent import AgentScores, Case, read_cases, run_case, 
 
 WEIGHTS = Path(vp_engine.__file__).parent / "models" / "default" / "agent"
 HERE = Path(__file__).parent
-SUITES = {"written": "agent_prompts.jsonl", "open": "agent_prompts_open.jsonl"}
+SUITES = {
+    "written": "agent_prompts.jsonl",
+    "open": "agent_prompts_open.jsonl",
+    "pathology": "agent_prompts_pathology.jsonl",
+}
 CASES = {suite: read_cases(HERE / name) for suite, name in SUITES.items()}
 LEAST = yaml.safe_load((HERE / "agent.yaml").read_text(encoding="utf-8"))
 """What the released weights reach, less two prompts: a change that loses more has broken something."""
