@@ -48,7 +48,7 @@ read(compare(volume(segment(img, "left_putamen")), volume(segment(img, "right_pu
 """
 SEEN_IN_VALUES = {
     *("different_sessions", "duplicate_row", "empty_mask", "long_name", "measure_mismatch", "nested_change"),
-    *("not_two_sides", "session_order", "target_mismatch", "undefined_value", "unit_mismatch"),
+    *("not_two_sides", "session_order", "target_mismatch", "undefined_value", "unit_mismatch", "word_without_target"),
 }
 """Errors that types do not tell beforehand, such as the ratio of a volume to an intensity."""
 SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}

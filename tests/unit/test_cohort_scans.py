@@ -64,8 +64,12 @@ def _world(scan: Path, segmenter: IntensitySegmenter, **options: object) -> tupl
     return CohortWorld(choices, scans, **options), scans  # type: ignore[arg-type]
 
 
+class WithoutTumors(IntensitySegmenter):
+    known = tuple(part for part in PARTS if part not in STRUCTURES["tumor"].parts)
+
+
 def test_all_announced_structures_in_one_call(scan: Path) -> None:
-    segmenter = IntensitySegmenter()
+    segmenter = WithoutTumors()
     world, scans = _world(scan, segmenter)
     scans.want(scan.name, ["hippocampus", "left_hippocampus", "tumor"])
     (session,) = world.sessions
@@ -105,14 +109,25 @@ def test_refused_scan_is_remembered(tmp_path: Path) -> None:
 
 
 def test_unsupported_and_missing_are_refused(scan: Path) -> None:
-    world, _ = _world(scan, IntensitySegmenter())
+    world, _ = _world(scan, WithoutTumors())
     image = world.image(world.sessions[0], "T1w")
     with pytest.raises(RequestRefused):
         world.segment(image, "tumor")
     with pytest.raises(RequestRefused, match="FLAIR"):
         world.image(world.sessions[0], "FLAIR")
     assert "tumor" not in world.structures
-    assert {"brain", "hippocampus", "lesion"} <= world.structures
+    assert {"cerebellum", "hippocampus", "white_matter_lesion"} <= world.structures
+
+
+def test_landmarks_take_one_call_and_are_no_results(scan: Path) -> None:
+    segmenter = WithoutTumors()
+    world, _ = _world(scan, segmenter)
+    image = world.image(world.sessions[0], "T1w")
+    found = world.landmarks(image, ["left_thalamus", "brainstem", "tumor"])
+    assert {name: int(mask.data.sum()) for name, mask in found.items()} == {"left_thalamus": 8, "brainstem": 8}
+    assert world.landmarks(image, ["brainstem"])["brainstem"].image is image
+    assert segmenter.calls == [("brainstem", "left_thalamus")]
+    assert not world.delineated
 
 
 def test_composites_get_their_own_image_and_no_voxel_is_lost(scan: Path) -> None:
