@@ -237,6 +237,8 @@ def held_out_cases(number: int, *, seed: int, split: Split) -> list[Case]:
         context = Context(example.prompt, NAMED_CONTRASTS, max(2, example.sessions), example.scope)
         wanted = run_case(_Scripted(example), Case(context, frozenset()))
         refused = wanted.status == "refused"
+        if not (wanted.outputs or refused):
+            continue  # no lesion of the phantom is of this kind
         cases.append(Case(context, wanted.outputs, (wanted.code,) if refused else ()))
     return cases
 
