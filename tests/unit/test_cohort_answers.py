@@ -303,7 +303,9 @@ def test_empty_masks() -> None:
 
 
 def test_all_masks_are_counted() -> None:
-    assert run("for m in parcels(scan(current)):\n    save(m)\n").startswith(f"Outlined and saved: {len(PARTS)} structures;")
+    assert run("for m in parcels(scan(current)):\n    save(m)\n").startswith(
+        f"Outlined and saved: {len(PARTS)} structures;"
+    )
 
 
 def test_cutouts() -> None:
@@ -358,9 +360,9 @@ def test_words_about_several_structures() -> None:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_can_be_said(word: str) -> None:
-    assert word.replace("_", " ") in said(Text(word, "hippocampus")).lower().replace("flair", "FLAIR").replace("t1w", "T1w").replace(
-        "t2w", "T2w"
-    ).replace("pdw", "PDw")
+    assert word.replace("_", " ") in said(Text(word, "hippocampus")).lower().replace("flair", "FLAIR").replace(
+        "t1w", "T1w"
+    ).replace("t2w", "T2w").replace("pdw", "PDw")
 
 
 # what was not done
@@ -401,6 +403,18 @@ def test_all_measures_of_masks_have_words() -> None:
         ("white_matter_lesion_part", "white matter lesions (left and right part)"),
         ("white_matter_lesion_left_part", "white matter lesions (left part)"),
         ("thalamus_medial_part", "thalamus (medial part)"),
+        ("white_matter_lesion_007", "white matter lesion 7"),
+        ("lesion_in_right_frontal_lobe_012", "lesions in the right frontal lobe (number 12)"),
+        ("lesion_in_left_hemisphere", "lesions in the left hemisphere"),
+        ("lesion_in_deep_white_matter", "lesions in the deep white matter"),
+        ("lesion_in_infratentorial", "lesions (infratentorial)"),
+        ("lesion_smallest", "lesions (smallest piece)"),
+        ("lesion_at_least_10mm", "lesions of 10 mm and more"),
+        ("lesion_touching_ventricles", "lesions touching the ventricles"),
+        ("lesion_bright_on_FLAIR_largest", "lesions bright on FLAIR (largest piece)"),
+        ("lesion_brightest_on_T2w", "lesions (brightest on T2w)"),
+        ("lesion_similar_on_T1w", "lesions as bright as white matter on T1w"),
+        ("white_matter_lesion_new", "white matter lesions (new)"),
     ],
 )
 def test_names_in_words(name: str, words: str) -> None:

@@ -10,6 +10,7 @@ from vp_engine.agent.transcript import Transcript, Turn
 from vp_engine.agent.units import units_asked
 from vp_engine.agent.wording import in_words, quantity
 from vp_engine.anatomy import STRUCTURES
+from vp_engine.cohort.described import described_rows, described_sentences
 from vp_engine.cohort.flags import FLAGS
 from vp_engine.cohort.followed import followed_rows, followed_sentences
 from vp_engine.cohort.sentences import CHANGES, MOST_LISTED, Telling, doubt, number_sentences, why_undefined
@@ -53,8 +54,10 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
     if transcript.status != "ok":
         return _not_done(transcript)
     followed = followed_rows(results)
-    numbers = [row for row in results if isinstance(row, Number) and row not in followed.numbers]
-    words = [row for row in results if isinstance(row, Text) and row not in followed.words]
+    others = [row for row in results if row not in (*followed.numbers, *followed.words)]
+    described = described_rows(others)
+    numbers = [row for row in others if isinstance(row, Number) and row not in described.numbers]
+    words = [row for row in others if isinstance(row, Text) and row not in described.words]
     turns = [turn for turn in transcript.turns if turn.observation.status in ("ok", "done")]
     made = calculations(turn.instruction.code for turn in turns)
     found = [*_read(turns, numbers)] if words else []
@@ -69,6 +72,7 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
     said = [
         *_words(words),
         *(_comparisons(turns, made) if words else ()),
+        *described_sentences(described, telling),
         *followed_sentences(followed, telling),
         *_at_most(MOST_SENTENCES, number_sentences([*numbers, *found], telling)),
         *_masks([mask for mask in masks if mask.structure not in {row.target for row in numbers}]),
@@ -76,7 +80,7 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
         *_notes(
             {
                 *flags,
-                *(flag for row in (*numbers, *followed.numbers) for flag in row.flags),
+                *(flag for row in results if isinstance(row, (Number, Text)) for flag in row.flags),
                 *_file_flags([*masks, *cutouts]),
             }
         ),
