@@ -91,7 +91,8 @@ def _each_measured(lexicon: Lexicon, rng: Random) -> Drawn:
     sizes = (lexicon.phrase(name, rng) for name in measures)
     said = [lexicon.phrase("diameters", rng)] if set(measures) == set(DIAMETERS) else list(sizes)
     listed: Slotted = {"M": enumerated([*said, *(lexicon.phrase(name, rng) for name in aspects)], lexicon, rng)}
-    return Each(meant.target, measures, aspects), _filled("each_measure", meant, lexicon, rng, listed)
+    name = "each_measure_all" if aspects and rng.random() < 0.25 else "each_measure"
+    return Each(meant.target, measures, aspects), _filled(name, meant, lexicon, rng, listed)
 
 
 def _lesions(lexicon: Lexicon, rng: Random) -> Lesions:
@@ -201,9 +202,8 @@ def draw_described(lexicon: Lexicon, rng: Random) -> Drawn:
         text = _filled("describe_some_aspects", meant, lexicon, rng, listed)
         return Described(meant.target, aspects, measures), text
     if draw < 0.33:
-        aspect = rng.choice(("mass_effect", "mass_effect", "enhancement"))
-        if lexicon.sentences[f"any_{aspect}"]:
-            return Described("lesion", (aspect,)), _filled(f"any_{aspect}", meant, lexicon, rng)
+        aspect = rng.choice(("mass_effect", "mass_effect", "enhancement", "number"))
+        return Described("lesion", (aspect,)), _filled(f"any_{aspect}", meant, lexicon, rng)
     aspect = rng.choices(tuple(_ASKED_WEIGHTS), tuple(_ASKED_WEIGHTS.values()))[0]
     while aspect == "number" and not meant.many:
         meant = all_lesions(kind_of_lesion(rng), lexicon, rng)
@@ -277,14 +277,14 @@ def _filled(
 
 
 LESION_DRAWS: dict[Callable[[Lexicon, Random], Drawn], int] = {
-    draw_each: 23,
-    draw_selected: 24,
+    draw_each: 21,
+    draw_selected: 32,
     draw_selected_show: 7,
-    draw_places: 5,
+    draw_places: 7,
     draw_any_selected: 6,
     draw_diameters: 6,
     draw_relative: 5,
-    draw_described: 20,
+    draw_described: 22,
     draw_changed: 15,
     draw_followed: 6,
 }
