@@ -30,6 +30,8 @@ from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, v
 from vp_engine.vision.pooling import block_mean, pooled_affine
 from vp_engine.vision.precision import mixed_precision
 
+_LESIONS = slice(1 + len(ANATOMICAL_PARTS), 1 + len(PARTS))
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -60,6 +62,8 @@ class VisionRecipe:
         Length of the linear way down of the learning rate at the end of the last stage.
     loss_voxels : int
         Number of voxels of each image that the loss looks at, on a regular lattice.
+    lift, lift_steps : float, int
+        Weight of the cross-entropy of each kind of lesion by itself at the beginning; down to 0 after some steps.
     """
 
     stages: tuple[Stage, ...]
@@ -70,6 +74,8 @@ class VisionRecipe:
     weight_decay: float = 0.05
     average_decay: float = 0.995
     loss_voxels: int = 150_000
+    lift: float = 0.0
+    lift_steps: int = 1
     seed: int = 0
     workers: int = 1
     validate_every: int = 500
@@ -105,15 +111,17 @@ _ILL = {
     "lesion_free": 0.3,
     "pasted_lesions": 0.3,
     "grown_lesions": 0.2,
-    "stroke": 0.12,
-    "tumor": 0.14,
-    "hemorrhage": 0.06,
-    "resection": 0.05,
+    "stroke": 0.16,
+    "tumor": 0.24,
+    "hemorrhage": 0.12,
+    "resection": 0.1,
     "lookalikes": 0.35,
 }
+_FOCAL = {"stroke": 0.3, "tumor": 0.4, "hemorrhage": 0.17, "resection": 0.13, "streams": (0.9, 0.1)}
 _SMALLER = {"spacing_mm": (0.85, 1.3), "field_of_view_mm": ((80.0, 80.0, 80.0), (104.0, 104.0, 104.0))}
+_ILL_COARSE = replace(_COARSE, **{**_ILL, **_FOCAL}, spacing_mm=(2.0, 3.2))  # type: ignore[arg-type]
 _ILL_WHOLE = replace(_WHOLE, **_ILL)  # type: ignore[arg-type]
-_ILL_CROP = replace(_CROP, **_ILL, **_SMALLER)  # type: ignore[arg-type]
+_ILL_CROP = replace(_CROP, **{**_ILL, **_SMALLER})  # type: ignore[arg-type]
 
 RECIPES: dict[str, VisionRecipe] = {
     "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
@@ -124,12 +132,15 @@ RECIPES: dict[str, VisionRecipe] = {
         workers=0,
     ),
     "cpu-pathology": VisionRecipe(
-        (Stage(1250, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE)),),
+        (Stage(500, (_ILL_COARSE,)), Stage(800, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE))),
         learning_rate=6e-4,
         warmup_steps=30,
-        decay_steps=1100,
+        decay_steps=850,
         average_decay=0.99,
-        seed=5,
+        lift=0.05,
+        lift_steps=1000,
+        seed=6,
+        validate_every=350,
     ),
     "smoke": VisionRecipe(
         (Stage(2, (_COARSE,)), Stage(2, (_CROP,))),
@@ -170,7 +181,7 @@ def train_vision(
     """
     torch.manual_seed(recipe.seed)
     config = VisionConfig(PARTS, recipe.channels, recipe.fine_channels)
-    network = (extended(start, config) if start else VisionNetwork(config)).to(device)
+    network = (extended(start, config, like="white_matter_lesion") if start else VisionNetwork(config)).to(device)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
     averaged = cast("VisionNetwork", average.module)
     optimizer = MuonAdamW(
@@ -198,7 +209,8 @@ def train_vision(
         head = next(heads)
         waited += time.monotonic() - asked
         optimizer.schedule(learning_rate(recipe, step))
-        loss, dice = _loss(network, head, device, voxels=recipe.loss_voxels)
+        lift = recipe.lift * max(0.0, 1 - step / recipe.lift_steps)
+        loss, dice = _loss(network, head, device, voxels=recipe.loss_voxels, lift=lift)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
         if math.isfinite(norm):
@@ -305,12 +317,15 @@ def _nearest(target_XYZ: Tensor, shape: torch.Size) -> Tensor:
     return target_XYZ
 
 
-def _loss(network: VisionNetwork, head: SyntheticHead, device: str, *, voxels: int) -> tuple[Tensor, Tensor]:
+def _loss(
+    network: VisionNetwork, head: SyntheticHead, device: str, *, voxels: int, lift: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Loss and soft Dice of one head, means over its streams and levels; each on a lattice of about `voxels`."""
     results = []
     for features, target in features_and_truth(network, head, device):
         every = max(1, round(len(target) / voxels))
         chosen = torch.arange(int(target.sum()) % every, len(target), every, device=device)  # from where chance has it
-        results.append(segmentation_loss(network.part_logits(voxel_rows(features)[chosen]).T, target[chosen]))
+        logits = network.part_logits(voxel_rows(features)[chosen]).T
+        results.append(segmentation_loss(logits, target[chosen], lifted=_LESIONS, lift=lift))
     losses, dices = zip(*results, strict=True)
     return torch.stack(losses).mean(), torch.stack(dices).mean()

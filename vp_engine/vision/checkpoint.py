@@ -9,9 +9,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from vp_engine.errors import WeightsError
 from vp_engine.vision.network import VisionConfig, VisionNetwork
+
+_LESS_PROBABLE = 1.5
+"""By how much the evidence for a new structure is below that for the one it begins as a copy of."""
 
 
 def save_pretrained(network: VisionNetwork, folder: Path) -> None:
@@ -21,8 +25,19 @@ def save_pretrained(network: VisionNetwork, folder: Path) -> None:
     save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
 
 
-def extended(folder: Path, config: VisionConfig) -> VisionNetwork:
-    """Load a network that is to know more structures: it begins with all it knew, the new ones are still to be learnt.
+def extended(folder: Path, config: VisionConfig, *, like: str) -> VisionNetwork:
+    """Load a network that is to know more structures: it begins with all it knew.
+
+    A new structure begins as a less probable copy of a known one, since what is never predicted is hardly learnt. The
+    last layers of the heads change by the least that does this and leaves all known structures as they are.
+
+    Parameters
+    ----------
+    folder : Path
+        Of weights that know the first structures of `config`.
+    config : VisionConfig
+    like : str
+        Known structure that the new ones begin as copies of.
 
     Raises
     ------
@@ -39,7 +54,30 @@ def extended(folder: Path, config: VisionConfig) -> VisionNetwork:
         )
     network = VisionNetwork(config)
     network.load_state_dict({**known.state_dict(), "phi": network.phi})
+    new = len(config.structures) - len(names)
+    for head in (network.head, network.fine_head) if config.fine_channels else (network.head,):
+        _begin_as_copies(head, network.phi, new=new, of=names.index(like), lower_bias=head is network.head)
     return network
+
+
+@torch.no_grad()
+def _begin_as_copies(head: nn.Sequential, phi_KP: Tensor, *, new: int, of: int, lower_bias: bool) -> None:
+    """Make the weights of the last codes those of a known one by the smallest change of the last layer."""
+    codes = torch.cat([torch.zeros_like(phi_KP[:1]), phi_KP]).double()
+    last = head[-1]
+    if not new or not isinstance(last, nn.Linear):
+        return
+    hidden = head[:-1](codes.float()).double()
+    hidden = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)  # (1 + K, H + 1): the bias is one more column
+    matrix = torch.cat([last.weight, last.bias[:, None]], 1).double()
+    change = torch.zeros(len(codes), len(matrix), dtype=torch.float64)
+    found = hidden @ matrix.T
+    change[-new:] = found[1 + of] - found[-new:]
+    if lower_bias:
+        change[-new:, -1] -= _LESS_PROBABLE
+    matrix += (torch.linalg.pinv(hidden) @ change).T
+    last.weight.copy_(matrix[:, :-1])
+    last.bias.copy_(matrix[:, -1])
 
 
 def from_pretrained(folder: Path, *, device: str = "cpu") -> VisionNetwork:
