@@ -137,6 +137,20 @@ def test_measured_mask_is_no_output_of_its_own() -> None:
     assert outputs_of(environment.results) == (Output("brain", "segmentation", None), Output("csf", "volume", "mm3"))
 
 
+def test_rows_of_lesions_are_planned_once_and_not_as_many_as_the_phantom_has() -> None:
+    environment = Environment(PhantomWorld())
+    code = (
+        'img = scan(current)\nfor m in pieces(segment(img, "lesion")):\n    report(volume(m))\n'
+        '    report(describe(img, m, "side"))\n    save(m)\n'
+    )
+    assert environment.run(Instruction(code)).status == "done"
+    assert len(environment.results) > 10
+    assert outputs_of(environment.results) == (
+        Output("lesion_NNN", "volume", "mm3"),
+        Output("lesion_NNN", "side", None),
+    )
+
+
 def test_preview_of_what_cannot_be_done() -> None:
     for prompt, code in (("poem", "out_of_domain"), ("wrong", "")):
         preview = plan_prompt(prompt, planner=PLANNER)

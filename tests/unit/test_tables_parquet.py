@@ -54,7 +54,7 @@ def test_rows_come_back_sorted_and_order_does_not_change_a_byte(tmp_path: Path) 
 def test_metadata_name_the_table_and_the_weights(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [ROW])
     found = read_metadata(tmp_path / "a.parquet")
-    assert (found["schema_name"], found["schema_version"], found["model_id"]) == ("measurements", "2", "default@abc")
+    assert (found["schema_name"], found["schema_version"], found["model_id"]) == ("measurements", "3", "default@abc")
     assert found["vp_engine_version"]
     with pytest.raises(TableError, match="need model_id"):
         write_table(tmp_path / "b.parquet", "measurements", [ROW], metadata={})
@@ -133,19 +133,21 @@ def test_files_of_earlier_versions_stay_readable(tmp_path: Path, name: str) -> N
     assert present not in earlier
 
 
-def test_a_row_of_measurements_from_before_regions_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["1", "2"])
+def test_a_row_of_measurements_from_before_regions_or_words_is_read(tmp_path: Path, before: str) -> None:
     write(tmp_path / "a.parquet", [ROW])
     table = pq.read_table(tmp_path / "a.parquet")
-    assert table.schema.metadata[b"schema_version"] == b"2"
+    assert table.schema.metadata[b"schema_version"] == b"3"
     pq.write_table(
-        table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"1"}), tmp_path / "b.parquet"
+        table.replace_schema_metadata({**table.schema.metadata, b"schema_version": before.encode()}),
+        tmp_path / "b.parquet",
     )
     assert read_table(tmp_path / "b.parquet", "measurements").equals(read_table(tmp_path / "a.parquet", "measurements"))
 
 
 def test_another_table_version_or_place_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [ROW])
-    with pytest.raises(TableError, match="expected table runs version 1, got measurements version 2"):
+    with pytest.raises(TableError, match="expected table runs version 1, got measurements version 3"):
         read_table(tmp_path / "a.parquet", "runs")
     table = pq.read_table(tmp_path / "a.parquet")
     pq.write_table(

@@ -77,7 +77,8 @@ def ask(
             value = "undefined" if result.value is None else f"{result.value:.6g} {result.unit}".removesuffix(" 1")
             print("\t".join([result.target, result.measure, value, *result.flags]))
         else:
-            print("\t".join(filter(None, (result.target, "answer", result.word))))
+            sure = "" if result.confidence is None else f"confidence {result.confidence:.2f}"
+            print("\t".join(filter(None, (result.target, result.measure, result.word, sure, *result.flags))))
     for path in dict.fromkeys(mask.path for mask in answer.masks):
         print(f"masks: {path}")
     for path in answer.images:

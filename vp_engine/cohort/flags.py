@@ -50,6 +50,11 @@ FLAGS: Mapping[str, str] = MappingProxyType(
             "a region is made of several structures, and one that everyone has was not found: the region is not "
             "what its name says; the structure follows a colon"
         ),
+        "no_white_matter": "there is no white matter to compare it with, so that there is no value",
+        "no_landmarks": "too little anatomy was found to say where in the brain it lies",
+        "signal_unknown": (
+            "some pieces could not be compared with white matter; they were not taken, whatever they look like"
+        ),
         "zero_denominator": "something was divided by 0, so that there is no value",
         REGISTRATION_FAILED: (
             "under `streams: together`, an image of the session could not be aligned with the one measured and was not "

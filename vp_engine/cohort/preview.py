@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -91,20 +92,29 @@ def plan_prompt(prompt: str, *, planner: Planner, images: Sequence[str] = ("T1w"
 
 
 def outputs_of(results: Iterable[Result]) -> tuple[Output, ...]:
-    """Kinds of rows among results, each once, in order; a mask that is also measured is no row of its own."""
+    """Kinds of rows among results, each once, in order; a mask that is also measured is no row of its own.
+
+    Only a scan tells how many lesions there are: rows of `lesion_001`, `lesion_002`, ... are those of `lesion_NNN`.
+    """
     results = list(results)
     measured = {result.target for result in results if isinstance(result, Number)}
     outputs: dict[Output, None] = {}
     for result in results:
         match result:
             case Number():
-                outputs[Output(result.target, result.measure, result.unit)] = None
+                outputs[Output(_any_piece(result.target), result.measure, result.unit)] = None
             case Text():
-                outputs[Output(result.target, result.measure, None)] = None
+                target = None if result.target is None else _any_piece(result.target)
+                outputs[Output(target, result.measure, None)] = None
             case Cutout():
-                outputs[Output(result.structure, IMAGE, None)] = None
+                outputs[Output(_any_piece(result.structure), IMAGE, None)] = None
             case Mask() if result.structure not in measured:
-                outputs[Output(result.structure, SEGMENTATION, None)] = None
+                outputs[Output(_any_piece(result.structure), SEGMENTATION, None)] = None
             case _:
                 continue
     return tuple(outputs)
+
+
+def _any_piece(name: str) -> str:
+    """Name of a numbered piece without its number; other names as they are."""
+    return re.sub(r"_\d{3}$", "_NNN", name)

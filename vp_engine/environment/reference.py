@@ -6,7 +6,7 @@ import re
 
 from vp_engine.anatomy import STRUCTURES, Structure, without_side
 from vp_engine.environment.ops import OPS
-from vp_engine.environment.vocabulary import PROGRAM_VARIABLES, REASONS, TEXT_TYPES
+from vp_engine.environment.vocabulary import ASPECTS, PROGRAM_VARIABLES, REASONS, TEXT_TYPES
 
 _RULES = """\
 One statement a line: `NAME = EXPRESSION`, `OP(...)`, `if CONDITION:` with or without `else:`, and `for NAME in LIST:`.
@@ -29,6 +29,8 @@ def reference() -> str:
         if name == "Structure":
             continue  # the table at the end says more
         parts += [f"### {name}", ", ".join(f"`{word}`" for word in words)]
+    parts.append("## Words of describe")
+    parts.append("\n".join(f"- `{one}`: {', '.join(f'`{w}`' for w in words)}" for one, words in ASPECTS.items()))
     parts.append("## Reasons of refusal")
     parts.append("\n".join(f"- `{code}`: {sentence}" for code, sentence in REASONS.items()))
     parts.append("## Structures")
