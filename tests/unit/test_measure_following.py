@@ -88,7 +88,7 @@ def test_fate_of_a_ball_on_two_oblique_grids(
 
 
 def test_split_and_merge_are_one_lesion_each() -> None:
-    dumb_bell: list[Ball] = [((x, 0.0, 0.0), 4.0) for x in (-12.0, -8.0, -4.0, 0.0)]
+    dumb_bell: list[Ball] = [((x, 0.0, 0.0), 6.0) for x in (-20.0, -13.0, -6.0, 1.0)]
     (split,) = follow_balls(dumb_bell, [dumb_bell[0], dumb_bell[-1]])
     assert (len(split.earlier), len(split.later), split.fate) == (1, 2, "shrunk")
     (merged,) = follow_balls([dumb_bell[0], dumb_bell[-1]], dumb_bell)

@@ -35,7 +35,7 @@ def changed(context: Context, earlier: Mask, later: Mask, fate: Fate) -> Mask:
 
     The sessions are aligned rigidly. Pieces that overlap, or come within 1 mm, are one lesion, be it that it split or
     that several merged. It is ``grown`` or ``shrunk`` when its volume changed by more than 25 % and by more than a
-    shift of its surface by a quarter of a voxel explains, else ``stable``; ``new`` and ``gone`` when one session has
+    shift of its surface by half a voxel explains, else ``stable``; ``new`` and ``gone`` when one session has
     nothing there. Gone pieces lie on the image of the earlier mask, all others on that of the later one. What lies
     where the other session has no image is left out and flagged ``outside_other_session``.
 
