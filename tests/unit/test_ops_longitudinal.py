@@ -156,6 +156,12 @@ def test_one_session_cannot_be_followed() -> None:
     assert (observation.status, observation.code) == ("refused", "one_session")
 
 
+def test_noise_is_not_followed() -> None:
+    dots = tuple((x, y, z, 1) for x in range(0, 20, 2) for y in range(0, 20, 2) for z in range(0, 20, 2))
+    observation, _ = run(f"{pair()}follow(earlier, later)\n", VisitWorld(lesions=(LESIONS[0], dots)))
+    assert (observation.status, observation.code) == ("error", "too_many_pieces")
+
+
 def test_the_phantom_can_be_followed() -> None:
     environment = Environment(PhantomWorld(("FLAIR",), sessions=2))
     observation = environment.run(Instruction(f"{pair()}follow(earlier, later)\n"))

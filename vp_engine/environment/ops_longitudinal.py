@@ -15,6 +15,7 @@ import numpy as np
 
 from vp_engine.environment.grids import all_flags, lowest_score
 from vp_engine.environment.misuse import Misuse
+from vp_engine.environment.ops_lesions import MAX_PIECES
 from vp_engine.environment.ops_numbers import annual_rate, change, percent_change
 from vp_engine.environment.ops_results import report
 from vp_engine.environment.regions import not_found, region
@@ -145,6 +146,8 @@ def _matched(context: Context, earlier: Mask, later: Mask) -> _Matched:
     earlier_data, cut_earlier = carrying.seen_by(earlier.data, placed_affine, later.data.shape, later.image.affine)
     later_data, cut_later = carrying.seen_by(later.data, later.image.affine, earlier.data.shape, placed_affine)
     numbers = following.numbered_pieces(earlier_data), following.numbered_pieces(later_data)
+    for mask, own in zip((earlier, later), numbers, strict=True):
+        _require_few(mask, int(own.max(initial=0)))
     carried = carrying.carried_labels(numbers[0], placed_affine, later.data.shape, later.image.affine)
     links = following.linked_pieces(carried, numbers[1], later.image.affine)
     affines = {"earlier_affine": earlier.image.affine, "later_affine": later.image.affine}
@@ -184,6 +187,16 @@ def _require_two_sessions(context: Context, earlier: Mask, later: Mask) -> None:
                 "that nothing can be said to be gone or new; look at the mask, or name another image",
                 code="empty_mask",
             )
+
+
+def _require_few(mask: Mask, count: int) -> None:
+    if count > MAX_PIECES:
+        raise Misuse(
+            f"{mask.structure} falls into too many pieces to be followed one by one",
+            code="too_many_pieces",
+            expected=f"<= {MAX_PIECES} pieces; at_least(mask, length) leaves out the small ones",
+            got=str(count),
+        )
 
 
 def _numbers(lesion: Lesion, fate: str) -> tuple[int, ...]:
