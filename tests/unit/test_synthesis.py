@@ -10,19 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from vp_engine.anatomy import PARTS, STRUCTURES
+from vp_engine.anatomy import PARTS, PATHOLOGICAL_PARTS, STRUCTURES
 from vp_engine.synthesis.label_maps import LabelMap, load_label_maps, mirror_lookup, target_lookup, tissue_of_label
-from vp_engine.synthesis.lesions import LesionMask, Lesions
+from vp_engine.synthesis.lesion_masks import LesionMask, Placement
+from vp_engine.synthesis.pathology import Pathology
 from vp_engine.synthesis.ranges import DeformationRanges, SynthesisRanges
 from vp_engine.synthesis.rigid import Rigid, rotation_matrix
 from vp_engine.synthesis.scan import SyntheticHead, draw_head, draw_scan, draw_scans, random_head, synthesise
 from vp_engine.synthesis.skull_strip import SkullStrip, apply_skull_strip
+from vp_engine.synthesis.white_matter_lesions import WhiteMatterLesions
 from vp_engine.volumes.intensity import rescale
 
 STILL = DeformationRanges(rotation_deg=0, scaling=0, shear=0, shift_mm=0, elastic_mm=0)
 PLAIN = SynthesisRanges(
     deformation=STILL, thick_slices=0, low_resolution=0, cropped_field_of_view=0, ct=0, skull_strip=0, deface=0,
-    motion=0, ghosting=0, kspace=0, lesion_free=0, streams=(1.0,), spacing_mm=(2.5, 3.0),
+    motion=0, ghosting=0, kspace=0, lesion_free=0, pasted_lesions=0, grown_lesions=0, stroke=0, tumor=0,
+    hemorrhage=0, resection=0, lookalikes=0, streams=(1.0,), spacing_mm=(2.5, 3.0),
 )  # fmt: skip
 LEFT, RIGHT, CSF, SKIN = 2, 41, 24, 511
 LEFT_CLASS, RIGHT_CLASS = (1 + PARTS.index(f"{side}_cerebral_white_matter") for side in ("left", "right"))
@@ -54,6 +57,8 @@ def test_same_seed_gives_the_same_head(ball: LabelMap) -> None:
 
 
 def test_every_head_holds_images_from_0_to_1_and_known_classes(ball: LabelMap) -> None:
+    ill = {1 + PARTS.index(name) for name in PATHOLOGICAL_PARTS}
+    known = {0, LEFT_CLASS, RIGHT_CLASS, 1 + PARTS.index("csf"), *ill}
     for seed in range(12):
         ranges = SynthesisRanges(motion=0.5, kspace=0.5, ghosting=0.5, ct=0.3, streams=(0.4, 0.3, 0.3), deface=0.5,
                                  cropped_field_of_view=0.4, spacing_mm=(2.5, 3.6))  # fmt: skip
@@ -63,7 +68,7 @@ def test_every_head_holds_images_from_0_to_1_and_known_classes(ball: LabelMap) -
             assert image.shape == target.shape
             assert (image.dtype, target.dtype, affine.dtype) == (torch.float32, torch.int64, torch.float64)
             assert bool(((image >= 0) & (image <= 1)).all())
-            assert set(target.unique().tolist()) <= {0, LEFT_CLASS, RIGHT_CLASS, 1 + PARTS.index("csf")}
+            assert set(target.unique().tolist()) <= known
 
 
 def test_in_plane_shapes_are_multiples_of_16() -> None:
@@ -116,7 +121,8 @@ def test_a_crop_is_part_of_the_whole(ball: LabelMap) -> None:
     ranges = replace(PLAIN, deformation=DeformationRanges(), spacing_mm=(2.0, 2.0))
     drawn, scan = draw_head(rng, ranges), draw_scan(rng, ranges)
     cube = LesionMask(torch.ones(30, 30, 30, dtype=torch.bool), np.array([-15.0, -40.0, -5.0]), "cube")
-    drawn = replace(drawn, lesions=Lesions(False, cube, False, np.ones(3), np.zeros(3)))
+    placement = Placement(cube, False, np.ones(3), np.zeros(3), np.zeros((3, 2, 2, 2)))
+    drawn = replace(drawn, pathology=Pathology(WhiteMatterLesions(False, placement)))
     grid = scan.resolution
     part = replace(
         grid,

@@ -1,9 +1,8 @@
-"""Artefacts, lesions and contrasts: each changes what it should and nothing else."""
+"""Artefacts and contrasts: each changes what it should and nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from vp_engine.synthesis.ghosting import Ghosting, apply_ghosting, draw_ghosting
 from vp_engine.synthesis.intensity import draw_intensity
 from vp_engine.synthesis.kspace import KSpaceErrors, apply_kspace_errors, draw_kspace_errors
 from vp_engine.synthesis.label_maps import LabelMap
-from vp_engine.synthesis.lesions import LesionMask, Lesions, apply_lesions, draw_lesions, load_lesion_masks
 from vp_engine.synthesis.motion import Motion, apply_motion, draw_motion
 from vp_engine.synthesis.ranges import DeformationRanges, SynthesisRanges
 from vp_engine.synthesis.resolution import draw_resolution
@@ -27,10 +25,10 @@ from vp_engine.synthesis.scan import ScanParameters, draw_head, draw_scan, synth
 
 PLAIN = SynthesisRanges(
     deformation=DeformationRanges(0, 0, 0, 0, 0), thick_slices=0, low_resolution=0, cropped_field_of_view=0, ct=0,
-    skull_strip=0, deface=0, motion=0, ghosting=0, kspace=0, lesion_free=0, streams=(1.0,), spacing_mm=(3.0, 3.0),
+    skull_strip=0, deface=0, motion=0, ghosting=0, kspace=0, lesion_free=0, pasted_lesions=0, grown_lesions=0,
+    stroke=0, tumor=0, hemorrhage=0, resection=0, lookalikes=0, streams=(1.0,), spacing_mm=(3.0, 3.0),
 )  # fmt: skip
 LEFT, RIGHT, CORTEX, CSF, SKIN = 2, 41, 3, 24, 511
-LESION_CLASS = 1 + PARTS.index("white_matter_lesion")
 REST = Rigid(np.eye(3), np.zeros(3))
 
 
@@ -191,63 +189,6 @@ def test_random_contrast_has_its_share_and_lesions_are_visible() -> None:
     assert 40 < len(free) < 90
     assert min(abs(float(i.mean[25] - i.mean[2])) for i in drawn) >= 0.0599
     assert all((i.mean >= -0.3).all() and (i.std >= 0).all() for i in drawn)
-
-
-@pytest.fixture
-def mask() -> LesionMask:
-    """One lesion on the left of the MNI brain, above its middle."""
-    inside = torch.zeros(40, 40, 30, dtype=torch.bool)
-    inside[10:30, 10:30, 10:20] = True
-    return LesionMask(inside, np.array([-45.0, -37.0, 15.0]), "one")
-
-
-def lesions(mask: LesionMask | None, *, removed: bool = False, mirrored: bool = False) -> Lesions:
-    return Lesions(removed, mask, mirrored, np.ones(3), np.zeros(3))
-
-
-def test_lesions_are_pasted_into_white_matter_of_their_side(ball: LabelMap, mask: LesionMask) -> None:
-    box = np.array([[23.0] * 3, [126.0] * 3])
-    whole = ball.labels
-    for mirrored, label, white in ((False, 25, LEFT), (True, 57, RIGHT)):
-        pasted = apply_lesions(lesions(mask, removed=True, mirrored=mirrored), whole, np.zeros(3), box)
-        changed = pasted == label
-        assert int(changed.sum()) > 500
-        cleared = apply_lesions(lesions(None, removed=True), whole, np.zeros(3), box)
-        assert set(cleared[changed].tolist()) == {white}
-        assert torch.equal(pasted[~changed], cleared[~changed])
-        assert (float(changed.nonzero()[:, 0].float().mean()) < 74.5) == (label == 25)
-        start = np.array([20, 30, 10])
-        part = apply_lesions(lesions(mask, removed=True, mirrored=mirrored), whole[20:, 30:100, 10:], start, box)
-        assert torch.equal(part, pasted[20:, 30:100, 10:]), "a part of the map gets the same lesions"
-
-
-def test_lesion_free_heads_have_white_matter_instead(ball: LabelMap, mask: LesionMask) -> None:
-    rng = np.random.default_rng(0)
-    drawn, scan = draw_head(rng, PLAIN), draw_scan(rng, PLAIN)
-    with_map, without, pasted = (
-        synthesise(ball, replace(drawn, lesions=chosen), [scan]).targets[0] == LESION_CLASS
-        for chosen in (lesions(None), lesions(None, removed=True), lesions(mask))
-    )
-    assert 50 < int(with_map.sum()) < int(pasted.sum())
-    assert not without.any()
-
-
-def test_lesions_are_pasted_at_the_rate_asked_for_and_never_without_masks(mask: LesionMask) -> None:
-    drawn = [draw_lesions(np.random.default_rng(seed), SynthesisRanges(), [mask]) for seed in range(300)]
-    assert np.mean([d.pasted is not None for d in drawn]) == pytest.approx(0.2, abs=0.06)
-    assert np.mean([d.removed for d in drawn]) == pytest.approx(0.3, abs=0.1)
-    ranges = SynthesisRanges(pasted_lesions=1.0)
-    assert all(draw_lesions(np.random.default_rng(seed), ranges, []).pasted is None for seed in range(9))
-
-
-def test_real_masks_lie_where_lesions_do() -> None:
-    path = Path(__file__).resolve().parents[2].parent / "shared/data/training/lesions_ms27_mni1mm_ccby.npz"
-    if not path.exists():
-        pytest.skip("the lesion masks are not here")
-    masks = load_lesion_masks(path)
-    assert len(masks) == 27
-    middle = np.mean([m.mask.nonzero().float().mean(0).numpy() + m.origin_mm for m in masks], axis=0)
-    assert (np.abs(middle - [0, -20, 22]) < [10, 25, 20]).all(), "around the ventricles on average"
 
 
 def test_corrupt_streams_show_nothing(blocks: torch.Tensor) -> None:
