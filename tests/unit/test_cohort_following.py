@@ -171,7 +171,8 @@ def test_totals_of_each_fate(study: Study) -> None:
 def test_the_answer_tells_it(study: Study) -> None:
     answer = study.transcript("01", "follow")["answer"]
     assert answer.startswith("From session 01 to session 02, of the white matter lesions: 1 new (")
-    assert "none shrunk" in answer
+    assert " mm3 before), 1 grown (" in answer
+    assert " mm3 now), none shrunk, 1 stable (" in answer
     assert "Number 1 of the white matter lesions has grown from " in answer
     assert "Number 3 of the white matter lesions is gone: it had " in answer
     assert "has no value" not in answer

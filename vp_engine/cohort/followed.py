@@ -78,7 +78,8 @@ def _total(base: str, by_fate: dict[str, dict[str, Number]], telling: Telling) -
     parts = []
     for fate, number in counts.items():
         volume = telling.amount(replace(by_fate[fate]["volume"], qc_score=None))
-        parts.append(f"{number} {fate} ({volume})" if number else f"none {fate}")
+        when = {"new": "", "gone": " before"}.get(fate, " now")
+        parts.append(f"{number} {fate} ({volume}{when})" if number else f"none {fate}")
     return f"{start}: {', '.join(parts)}{doubt(any_row)}."
 
 
