@@ -11,8 +11,15 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - as its documentation does
 
 from tests.unit.head_phantom import Matrix, grid_of, head_on, motion_of
+from vp_engine.errors import InputRefused
 from vp_engine.volumes.nifti import read_image, read_labels
-from vp_engine.volumes.registration import REASONS, register, write_transform
+from vp_engine.volumes.registration import (
+    MOST_BETWEEN_SESSIONS_MM,
+    REASONS,
+    read_transform,
+    register,
+    write_transform,
+)
 from vp_engine.volumes.volume import Volume
 
 
@@ -150,6 +157,40 @@ def _reference(folder: Path, name: str) -> Matrix:
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     result: Matrix = flip @ matrix @ flip
     return result
+
+
+def test_transforms_are_read_as_they_were_written(tmp_path: Path) -> None:
+    motion = motion_of(12, (6, -3, 9), (1, -2, 2))
+    write_transform(tmp_path / "x_xfm.txt", motion)
+    np.testing.assert_allclose(read_transform(tmp_path / "x_xfm.txt"), motion, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "nothing\n",
+        (
+            "#Insight Transform File V1.0\n#Transform 0\nTransform: Euler2DTransform_double_2_2\nParameters: 0.1 1 2\n"
+            "FixedParameters: 0 0\n"
+        ),
+    ],
+    ids=["no transform", "two dimensions"],
+)
+def test_what_is_no_affine_transform_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "x_xfm.txt").write_text(content)
+    with pytest.raises(InputRefused, match=r"x_xfm\.txt") as refusal:
+        read_transform(tmp_path / "x_xfm.txt")
+    assert refusal.value.code == "not_a_transform"
+
+
+def test_tables_of_two_scanners_stand_elsewhere(t1w: Volume) -> None:
+    motion = motion_of(5, (90, -40, 20), (1, 0, 1))
+    moved = head_on(grid_of((3.0, 3.0, 3.0)), "T1w", seed=1)
+    moved = replace(moved, affine=motion @ moved.affine)
+    assert register(t1w, moved).reasons == ("large_motion",)
+    found = register(t1w, moved, most_translation_mm=MOST_BETWEEN_SESSIONS_MM)
+    assert found.accepted, found
+    assert _difference(found.fixed_to_moving, motion)[0] < 0.5
 
 
 @pytest.fixture(scope="module")
