@@ -15,7 +15,7 @@ from vp_engine.synthesis.lesion_masks import LesionMask, Placement, apply_placem
 
 _LACUNAR = (2, 41, 10, 49, 11, 50, 12, 51, 13, 52, 16)
 """White matter, deep gray matter and brainstem: where small vessels close."""
-_FLUID = (4, 43, 5, 44, 14, 15, 72)
+_VENTRICLES = (4, 43, 5, 44, 14, 15, 72, 136, 163, 137, 164)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def draw_stroke(rng: np.random.Generator, masks: Sequence[LesionMask]) -> Stroke
 
 
 def apply_stroke(stroke: Stroke, labels_XYZ: Tensor, brain_box_vox: np.ndarray) -> Tensor:
-    """Labels with the stroke in the brain; fluid of ventricles and sulci inside it stays.
+    """Labels with the stroke in the brain; ventricles with their plexus, and fluid of sulci, inside it stay.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def apply_stroke(stroke: Stroke, labels_XYZ: Tensor, brain_box_vox: np.ndarray) 
         inside, depth = distance < 1, 1.2 - distance
     struck = labels_XYZ.clone()
     here = struck[box]
-    inside = inside & of_brain(here) & ~voxels_of(here, _FLUID)
+    inside = inside & of_brain(here) & ~voxels_of(here, _VENTRICLES)
     here.masked_fill_(inside, GLIOSIS)
     here.masked_fill_(inside & (depth > stroke.cavity), STROKE_CAVITY)
     return struck
