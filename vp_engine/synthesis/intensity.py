@@ -170,7 +170,7 @@ def apply_intensity(intensity: Intensity, labels_XYZ: Tensor, *, seed: int) -> T
     source = torch.Generator(device).manual_seed(seed)
     knots = torch.randn([1, 1, *(-(-n // _PATCH_MM) for n in labels_XYZ.shape)], generator=source, device=device)
     patches = F.interpolate(knots, size=labels_XYZ.shape, mode="trilinear")[0, 0]
-    return image.addcmul_(lesions, patches).clamp_(min=0)
+    return torch.maximum(image.addcmul(lesions, patches), image.clamp(max=0))  # patches are not darker than air
 
 
 def apply_texture(intensity: Intensity, image_XYZ: Tensor, labels_XYZ: Tensor, *, seed: int) -> Tensor:
