@@ -8,6 +8,7 @@ import pytest
 from tests.unit.test_measure import SHEAR, ball, drawn, oblique
 from vp_engine.measure import regions
 from vp_engine.measure.arithmetic import UndefinedMeasure
+from vp_engine.measure.shape import count_components
 from vp_engine.measure.voxels import volume_mm3
 
 GRIDS = {
@@ -164,3 +165,14 @@ def test_a_cropped_image_stays_where_it_was(affine: np.ndarray) -> None:
     for index in np.ndindex(small.shape):
         place = moved @ [*index, 1]
         assert image[tuple(np.rint(np.linalg.solve(affine, place)[:3]).astype(int))] == small[index]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5), (5, 1, 1), (1, 9, 9), (3, 3, 3), (5, 4, 7)])
+def test_single_voxels_as_close_as_can_be_are_pieces(shape: tuple[int, int, int]) -> None:
+    mask = np.zeros(shape, bool)
+    mask[::2, ::2, ::2] = True
+    numbers = regions.numbered(mask)
+    assert numbers[mask].tolist() == list(range(1, int(mask.sum()) + 1))
+    assert not numbers[~mask].any()
+    assert regions.largest_component(mask).sum() == 1
+    assert count_components(mask) == mask.sum()

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
+from vp_engine.measure.regions import numbered
 from vp_engine.measure.shape import surface_area_mm2
 
 FATES: tuple[str, ...] = ("new", "gone", "grown", "shrunk", "stable")
@@ -71,8 +71,7 @@ def numbered_pieces(mask: np.ndarray) -> np.ndarray:
     (X, Y, Z) integer array
         0 outside.
     """
-    numbers: np.ndarray = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26).astype(np.int32)
-    return numbers
+    return numbered(mask).astype(np.int32)
 
 
 def linked_pieces(

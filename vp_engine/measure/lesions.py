@@ -12,7 +12,7 @@ import cc3d
 import numpy as np
 
 from vp_engine.measure.arithmetic import UndefinedMeasure
-from vp_engine.measure.regions import Box, box_around, distances_mm
+from vp_engine.measure.regions import Box, box_around, distances_mm, numbered
 from vp_engine.measure.shape import hull_corners, max_diameter_mm
 from vp_engine.measure.voxels import cropped
 
@@ -87,15 +87,17 @@ def pieces(mask: np.ndarray) -> list[Piece]:
     """
     if not mask.any():
         return []
-    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    box = box_around(mask, np.eye(4))
+    labels = np.ascontiguousarray(numbered(mask[box]))
     statistics = cc3d.statistics(labels)
     sizes = statistics["voxel_counts"]
-    # a stable sort keeps the order of the labels, which cc3d gives in the order of the scan
+    # a stable sort keeps the order of the grid
     order = sorted(range(1, len(sizes)), key=lambda label: -int(sizes[label]))
     found = []
     for label in order:
-        where: Box = statistics["bounding_boxes"][label]
-        found.append(Piece(where, labels[where] == label, int(sizes[label])))
+        inner: Box = statistics["bounding_boxes"][label]
+        x, y, z = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, inner, strict=True))
+        found.append(Piece((x, y, z), labels[inner] == label, int(sizes[label])))
     return found
 
 

@@ -128,13 +128,30 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return largest
     box = box_around(mask, np.eye(4))
-    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    labels = numbered(mask[box])
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     most = np.flatnonzero(sizes == sizes.max())
     first = labels.ravel()[np.isin(labels.ravel(), most).argmax()]
     largest[box] = labels == first
     return largest
+
+
+def numbered(mask: np.ndarray) -> np.ndarray:
+    """Number the connected pieces of a mask from 1, in the order of their first voxels in C order (26 neighbours).
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    (X, Y, Z) integer array
+        0 outside.
+    """
+    # without a margin cc3d expects too few pieces where single voxels lie close, and fails
+    labels: np.ndarray = cc3d.connected_components(np.ascontiguousarray(np.pad(mask, 1)), connectivity=26)
+    return labels[1:-1, 1:-1, 1:-1]
 
 
 def half(mask: np.ndarray, affine: np.ndarray, *, axis: int, positive: bool) -> np.ndarray:
