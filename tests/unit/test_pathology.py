@@ -219,11 +219,18 @@ def test_focal_lesions_have_the_sizes_and_shares_they_should(mask: LesionMask) -
     assert all(draw_stroke(rng, ()).territory is None for rng in rngs[:20])
 
 
-def test_a_recipe_gets_its_shares_and_no_head_has_two_focal_lesions(head: Tensor, box: np.ndarray) -> None:
+def test_a_recipe_gets_its_shares_and_as_many_focal_lesions_as_it_draws(head: Tensor, box: np.ndarray) -> None:
     ranges = SynthesisRanges(stroke=0.1, tumor=0.3, hemorrhage=0.2, resection=0.15, lookalikes=0.4)
     drawn = [draw_pathology(np.random.default_rng(seed), ranges, LesionSources()) for seed in range(600)]
-    kinds = Counter(type(d.focal) for d in drawn)
+    assert max(len(d.focal) for d in drawn) == 1
+    kinds = Counter(type(next(iter(d.focal), None)) for d in drawn)
     found = [kinds[kind] / 600 for kind in (Stroke, Tumor, Hemorrhage, Resection, type(None))]
+    several = [
+        draw_pathology(np.random.default_rng(seed), replace(ranges, focal_draws=4), LesionSources()).focal
+        for seed in range(300)
+    ]
+    assert np.mean([len(focal) for focal in several]) == pytest.approx(4 * 0.75, abs=0.2)
+    assert all(len(focal) <= 4 for focal in several)
     assert found == pytest.approx([0.1, 0.3, 0.2, 0.15, 0.25], abs=0.05)
     assert np.mean([d.lookalikes.spaces > 0 for d in drawn]) == pytest.approx(0.4, abs=0.06)
     assert np.mean([d.lookalikes.rim_mm > 0 for d in drawn]) == pytest.approx(0.4, abs=0.06)
@@ -498,7 +505,7 @@ def test_every_stream_of_a_head_sees_the_same_lesions(head: Tensor) -> None:
                              spacing_mm=(1.2, 1.3))  # fmt: skip
     rng = np.random.default_rng(2)
     drawn = draw_head(rng, ranges)
-    drawn = replace(drawn, pathology=replace(drawn.pathology, focal=Tumor(ball(12), "ring", 0.3, 0.5, 0.5)))
+    drawn = replace(drawn, pathology=replace(drawn.pathology, focal=(Tumor(ball(12), "ring", 0.3, 0.5, 0.5),)))
     scans = [draw_scan(rng, r) for r in (ranges, replace(ranges, spacing_mm=(1.8, 2.0)))]
     made = synthesise(LabelMap(head, "head"), drawn, scans)
     one, other = made.targets

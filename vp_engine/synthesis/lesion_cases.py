@@ -105,7 +105,7 @@ def lesion_cases(
         box = brain_box(brain_points(label_map.labels))
         ill = apply_pathology(head.pathology, label_map.labels, box).cpu().numpy()
         voxels = np.bincount(ill.ravel(), minlength=1024)
-        answers = true_answers(head.pathology.focal, intensity, voxels, contrast_agent=agent)
+        answers = true_answers(next(iter(head.pathology.focal), None), intensity, voxels, contrast_agent=agent)
         case = LesionCase(volume, sequence, agent, synthetic.targets[0].numpy(), answers)
         voxel_mm3 = float(np.prod(volume.spacing_mm))
         if np.count_nonzero(case.lesion) * voxel_mm3 >= _LEAST_MM3:

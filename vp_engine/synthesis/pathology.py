@@ -34,17 +34,22 @@ class LesionSources:
 
 @dataclass(frozen=True, slots=True)
 class Pathology:
-    """What a head has: white-matter lesions, at most one focal lesion, and what only looks like lesions."""
+    """What a head has: white-matter lesions, focal lesions, later ones over earlier ones, and what only looks like one."""
 
     white_matter: WhiteMatterLesions
-    focal: Focal | None = None
+    focal: tuple[Focal, ...] = ()
     lookalikes: Lookalikes = field(default_factory=lambda: Lookalikes(0.0, 0, 0))
 
 
 def draw_pathology(rng: np.random.Generator, ranges: SynthesisRanges, sources: LesionSources) -> Pathology:
     """Draw what a head has."""
     white_matter = draw_white_matter_lesions(rng, ranges, sources.white_matter)
-    focal: Focal | None = None
+    drawn = (_draw_focal(rng, ranges, sources) for _ in range(ranges.focal_draws))
+    focal = tuple(one for one in drawn if one is not None)
+    return Pathology(white_matter, focal, draw_lookalikes(rng, ranges))
+
+
+def _draw_focal(rng: np.random.Generator, ranges: SynthesisRanges, sources: LesionSources) -> Focal | None:
     draw = rng.random()
     for share, make in (
         (ranges.stroke, lambda: draw_stroke(rng, sources.stroke)),
@@ -52,10 +57,10 @@ def draw_pathology(rng: np.random.Generator, ranges: SynthesisRanges, sources: L
         (ranges.hemorrhage, lambda: draw_hemorrhage(rng)),
         (ranges.resection, lambda: draw_resection(rng)),
     ):
-        if focal is None and draw < share:
-            focal = make()
+        if draw < share:
+            return make()
         draw -= share
-    return Pathology(white_matter, focal, draw_lookalikes(rng, ranges))
+    return None
 
 
 def apply_pathology(pathology: Pathology, labels_XYZ: Tensor, brain_box_vox: np.ndarray) -> Tensor:
@@ -70,13 +75,14 @@ def apply_pathology(pathology: Pathology, labels_XYZ: Tensor, brain_box_vox: np.
         Corners of the brain in the map.
     """
     labels_XYZ = apply_white_matter_lesions(pathology.white_matter, labels_XYZ, brain_box_vox)
-    match pathology.focal:
-        case Stroke() as stroke:
-            labels_XYZ = apply_stroke(stroke, labels_XYZ, brain_box_vox)
-        case Tumor() as tumor:
-            labels_XYZ = apply_tumor(tumor, labels_XYZ)
-        case Hemorrhage() as hemorrhage:
-            labels_XYZ = apply_hemorrhage(hemorrhage, labels_XYZ)
-        case Resection() as resection:
-            labels_XYZ = apply_resection(resection, labels_XYZ)
+    for focal in pathology.focal:
+        match focal:
+            case Stroke():
+                labels_XYZ = apply_stroke(focal, labels_XYZ, brain_box_vox)
+            case Tumor():
+                labels_XYZ = apply_tumor(focal, labels_XYZ)
+            case Hemorrhage():
+                labels_XYZ = apply_hemorrhage(focal, labels_XYZ)
+            case Resection():
+                labels_XYZ = apply_resection(focal, labels_XYZ)
     return apply_lookalikes(pathology.lookalikes, labels_XYZ)

@@ -32,7 +32,7 @@ class SynthesisRanges:
     lesion_free, pasted_lesions, grown_lesions : float
         Of heads whose map loses its own white-matter lesions; that get those of a patient; that get some from noise.
     stroke, tumor, hemorrhage, resection : float
-        Of heads with one of them; no head has two.
+        Of each of the `focal_draws` of a head, which gives one of them or none.
     lookalikes : float
         Of heads with perivascular spaces, and of those with bright rims around the ventricles.
     streams : tuple of float
@@ -66,6 +66,7 @@ class SynthesisRanges:
     tumor: float = 0.1
     hemorrhage: float = 0.05
     resection: float = 0.04
+    focal_draws: int = 1
     lookalikes: float = 0.25
     bias_log_std: float = 0.3
     noise_std: float = 0.05

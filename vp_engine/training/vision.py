@@ -117,7 +117,7 @@ _ILL = {
     "resection": 0.1,
     "lookalikes": 0.35,
 }
-_FOCAL = {"stroke": 0.3, "tumor": 0.4, "hemorrhage": 0.17, "resection": 0.13, "streams": (0.9, 0.1)}
+_FOCAL = {"stroke": 0.22, "tumor": 0.4, "hemorrhage": 0.2, "resection": 0.13, "focal_draws": 4, "streams": (0.9, 0.1)}
 _SMALLER = {"spacing_mm": (0.85, 1.3), "field_of_view_mm": ((80.0, 80.0, 80.0), (104.0, 104.0, 104.0))}
 _ILL_COARSE = replace(_COARSE, **{**_ILL, **_FOCAL}, spacing_mm=(2.0, 3.2))  # type: ignore[arg-type]
 _ILL_WHOLE = replace(_WHOLE, **_ILL)  # type: ignore[arg-type]
@@ -132,13 +132,13 @@ RECIPES: dict[str, VisionRecipe] = {
         workers=0,
     ),
     "cpu-pathology": VisionRecipe(
-        (Stage(500, (_ILL_COARSE,)), Stage(800, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE))),
-        learning_rate=6e-4,
+        (Stage(1500, (_ILL_COARSE,)), Stage(450, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE))),
+        learning_rate=1.2e-3,
         warmup_steps=30,
-        decay_steps=850,
+        decay_steps=800,
         average_decay=0.99,
-        lift=0.05,
-        lift_steps=1000,
+        lift=0.3,
+        lift_steps=1700,
         seed=6,
         validate_every=350,
     ),
