@@ -488,8 +488,8 @@ def test_lookalikes_are_white_matter_to_the_network(head: Tensor) -> None:
 def test_lookalikes_come_last_and_never_over_lesions(head: Tensor, box: np.ndarray) -> None:
     tumor = Tumor(ball(12), "ring", 0.2, 0.5, 0.0)
     lookalikes = Lookalikes(spaces=4e-3, rim_mm=2, seed=1)
-    without = apply_pathology(Pathology(WhiteMatterLesions(False), tumor), head, box)
-    odd = apply_pathology(Pathology(WhiteMatterLesions(False), tumor, lookalikes), head, box)
+    without = apply_pathology(Pathology(WhiteMatterLesions(False), (tumor,)), head, box)
+    odd = apply_pathology(Pathology(WhiteMatterLesions(False), (tumor,), lookalikes), head, box)
     ill = voxels_of(without, (*FOCAL, *LESION))
     assert ill.any()
     assert torch.equal(odd[ill], without[ill])

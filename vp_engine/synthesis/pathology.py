@@ -34,7 +34,7 @@ class LesionSources:
 
 @dataclass(frozen=True, slots=True)
 class Pathology:
-    """What a head has: white-matter lesions, focal lesions, later ones over earlier ones, and what only looks like one."""
+    """What a head has: white-matter lesions, focal ones, later over earlier, and what only looks like a lesion."""
 
     white_matter: WhiteMatterLesions
     focal: tuple[Focal, ...] = ()
