@@ -217,9 +217,9 @@ def _with_scan(sentence: str, words: Lexicon, rng: Random, contrast: str = "") -
 
 def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
     draw = rng.random()
-    if draw < 0.09:
-        return (draw_list if draw < 0.075 else draw_respectively)(words, rng)
-    if draw < 0.23:
+    if draw < 0.1:
+        return (draw_list if draw < 0.085 else draw_respectively)(words, rng)
+    if draw < 0.235:
         clause, text = draw_short(words, rng)
         return [clause], text
     number = rng.choices((1, 2, 3), (84, 13, 3))[0]

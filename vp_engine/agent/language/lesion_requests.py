@@ -32,7 +32,7 @@ DIAMETERS = ("max_diameter", "perpendicular_diameter")
 
 _MEASURES = ("volume", "max_diameter", "perpendicular_diameter", "relative_intensity", "mean_intensity",
              "surface_area", "sphericity", "centroid", "median_intensity")  # fmt: skip
-_MEASURE_WEIGHTS = (40, 16, 10, 9, 9, 5, 4, 5, 2)
+_MEASURE_WEIGHTS = (34, 16, 10, 9, 9, 7, 7, 6, 2)
 _ASPECTS = ("place", "side", "signal", "pattern", "enhancement", "mass_effect")
 _ASPECT_WEIGHTS = (48, 20, 14, 7, 6, 5)
 _ASKED_WEIGHTS = {
@@ -62,7 +62,8 @@ def _simple_each(lexicon: Lexicon, rng: Random) -> Drawn:
     meant = _lesions(lexicon, rng)
     target = meant.target
     of_each = {
-        "each_list": (Each(target, *LISTED), 14),
+        "each_list": (Each(target, *LISTED), 11),
+        "each_size_place": (Each(target, ("volume",), ("place",)), 6),
         "each_show": (Each(target, save=True), 12),
         "each_place": (Each(target, aspects=("place",)), 10),
         "each_side": (Each(target, aspects=("side",)), 4),
@@ -192,16 +193,16 @@ def draw_described(lexicon: Lexicon, rng: Random) -> Drawn:
     """One lesion in words: where it is, how it looks, what it does to its surroundings."""
     meant = selected(lexicon, rng, rank=True) if rng.random() < 0.3 else whole(lexicon, rng)
     draw = rng.random()
-    if draw < 0.14:
+    if draw < 0.18:
         described = Described(meant.target, tuple(ASPECTS), DESCRIBED)
         return described, _filled("describe_all", meant, lexicon, rng)
-    if draw < 0.26:
+    if draw < 0.31:
         aspects = tuple(dict.fromkeys(rng.choices(_ASPECTS, _ASPECT_WEIGHTS, k=rng.choice((2, 2, 3)))))
         measures = tuple(dict.fromkeys(rng.choices(_MEASURES[:2], k=rng.choice((0, 1, 1)))))
         listed: Slotted = {"M": enumerated([lexicon.phrase(one, rng) for one in (*measures, *aspects)], lexicon, rng)}
         text = _filled("describe_some_aspects", meant, lexicon, rng, listed)
         return Described(meant.target, aspects, measures), text
-    if draw < 0.33:
+    if draw < 0.37:
         aspect = rng.choice(("mass_effect", "mass_effect", "enhancement", "number"))
         return Described("lesion", (aspect,)), _filled(f"any_{aspect}", meant, lexicon, rng)
     aspect = rng.choices(tuple(_ASKED_WEIGHTS), tuple(_ASKED_WEIGHTS.values()))[0]
