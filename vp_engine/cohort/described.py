@@ -152,7 +152,10 @@ def _phrases(words: Sequence[Text], *, alone: bool) -> list[str]:
         return ["none found"]
     said = [_phrase(row, alone=alone) + _confidence(row, alone=alone) for row in words if row.word != "unclear"]
     unclear = [row.measure.replace("_", " ") for row in words if row.word == "unclear"]
-    return [*said, f"{' and '.join(unclear)} unclear from these images"] if unclear else said
+    if unclear:
+        others = f"{', '.join(unclear[:-1])} and " if unclear[1:] else ""
+        said.append(f"{others}{unclear[-1]} unclear from these images")
+    return said
 
 
 def _phrase(row: Text, *, alone: bool) -> str:
