@@ -72,18 +72,19 @@ def described_rows(results: Iterable[object]) -> Described:
 
 def described_sentences(found: Described, telling: Telling) -> Iterator[str]:
     """Say what masks hold, then each of the larger lesions, then the ranges of the others."""
-    several = len({row.session for row in (*found.words, *found.numbers)}) > 1
+    rows: list[Number | Text] = [*found.numbers, *found.words]
+    several = len({row.session for row in rows}) > 1
     whole: dict[tuple[str, SessionInfo | None], list[Text]] = {}
     pieces: dict[tuple[str, SessionInfo | None], dict[str, list[Number | Text]]] = {}
-    for row in (*found.numbers, *found.words):
+    for row in rows:
         piece = _PIECE.fullmatch(row.target or "")
         if piece is not None:
             own = pieces.setdefault((piece["whole"], row.session), {})
             own.setdefault(piece["number"], []).append(row)
         elif isinstance(row, Text):
             whole.setdefault((row.target or "", row.session), []).append(row)
-    for (target, session), rows in whole.items():
-        yield f"{_start(in_words(target), session, several=several)}{', '.join(_phrases(rows, alone=True))}."
+    for (target, session), words in whole.items():
+        yield f"{_start(in_words(target), session, several=several)}{', '.join(_phrases(words, alone=True))}."
     for (target, session), lesions in pieces.items():
         yield from _one_by_one(target, session, lesions, telling, several=several)
 
