@@ -89,6 +89,16 @@ EXAMPLES: tuple[Worked, ...] = (
         ('img = image("FLAIR", current)\nsave(segment(img, "ventricles"))\nsave(segment(img, "thalamus"))\n',),
     ),
     Worked(
+        Context("Volume and location of each lesion on FLAIR, and how many touch the ventricles?", ("T1w", "FLAIR")),
+        (
+            (
+                'img = image("FLAIR", current)\nfor m in pieces(segment(img, "lesion")):\n    report(volume(m))\n'
+                '    report(describe(img, m, "place"))\n'
+                'report(count(touching(segment(img, "lesion"), segment(img, "ventricles"))))\n'
+            ),
+        ),
+    ),
+    Worked(
         Context("Measure the volume of the left and right hippocampus."),
         (
             (
