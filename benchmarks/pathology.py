@@ -39,6 +39,7 @@ from vp_engine.synthesis.label_maps import load_label_maps
 from vp_engine.synthesis.lesion_masks import load_lesion_masks
 from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.training.sources import HELD_OUT_MAPS
+from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.intake import GateLimits
 from vp_engine.volumes.nifti import read_image, read_labels
@@ -307,7 +308,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for every number")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    segmenter = NetworkSegmenter.from_pretrained(args.model, device=args.device)
+    # without quality model, which masks do not depend on and weights in training lack
+    segmenter = NetworkSegmenter(from_pretrained(args.model, device=args.device), device=args.device)
     known = known_pathologies(segmenter)
     if not known:
         parser.error(f"--model: expected weights that know a pathology, got {', '.join(segmenter.known)}")
