@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,7 @@ def _cells(one: LesionScores) -> list[str]:
         f"{counted.f1:.3f}",
         f"{one.volume_error_ml:+.2f}",
         f"{percent:+.0f}",
-        f"{one.hausdorff95_mm:.1f}",
+        "-" if math.isnan(one.hausdorff95_mm) else f"{one.hausdorff95_mm:.1f}",
     ]
 
 
