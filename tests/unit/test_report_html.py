@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from vp_engine.errors import TableError
+from vp_engine.report.cells import words
 from vp_engine.report.html import Picture, ReportExtras, write_report
-from vp_engine.report.summary import summarise_flags
+from vp_engine.report.summary import list_low_quality, summarise_answers, summarise_flags, summarise_numbers
 from vp_engine.stats.models import StatisticSpec, fit_statistics
 from vp_engine.tables.collect import collect
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
@@ -125,6 +126,28 @@ def test_it_says_what_happened(results: Path) -> None:
 def test_details_of_a_flag_do_not_make_it_another(results: Path) -> None:
     rows = summarise_flags(read_table(results / "tables" / "measurements", "measurements"))
     assert [(row["flag"], row["count"]) for row in rows] == [("fix_nan", 2)]
+
+
+def test_numbered_lesions_are_pooled_and_words_are_no_delineations() -> None:
+    made = {"participant": "01", "prompt_id": "each", "flags": [], "image": "FLAIR", "record_id": "r"}
+    made |= {"model_id": "default@abc", "program_sha256": "0" * 64}
+    rows = []
+    for number, (value, place) in enumerate([(900.0, "infratentorial"), (30.0, "unclear"), (10.0, "unclear")], start=1):
+        target = f"lesion_{number:03d}"
+        size = {"measure": "volume", "value": value, "unit": "mm3", "qc_score": 0.9}
+        rows.append(row_of("measurements", **made, target=target, **size))
+        rows.append(row_of("measurements", **made, target=target, measure="place", text=place, qc_score=0.0))
+        rows.append(row_of("measurements", **made, target=target, measure="side", text="left", qc_score=0.9))
+    table = rows_to_table("measurements", rows, where="here")
+    (numbers,) = summarise_numbers(table)
+    assert (numbers["target"], numbers["n"], numbers["min"], numbers["max"]) == ("lesion_NNN", 3, 10.0, 900.0)
+    assert [(row["measure"], row["text"], row["n"]) for row in summarise_answers(table)] == [
+        ("place", "unclear", 2),
+        ("place", "infratentorial", 1),
+        ("side", "left", 3),
+    ]
+    assert list_low_quality(table) == ([], 0)
+    assert words("lesion_NNN") == "lesion (each)"
 
 
 def test_hostile_text_stays_text(results: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ REASON_COLUMNS = (
 ANSWER_COLUMNS = (
     Column("prompt_id", "Prompt"),
     Column("target", "Structure"),
+    Column("measure", "Asked"),
     Column("text", "Answer"),
     Column("n", "Times", number=True),
 )
@@ -67,8 +69,12 @@ LOW_COLUMNS = (
 
 
 def words(name: str | None) -> str:
-    """A canonical name as words; empty for none."""
-    return (name or "").replace("_", " ")
+    """A canonical name as words; empty for none.
+
+    >>> words("left_hippocampus"), words("lesion_NNN")
+    ('left hippocampus', 'lesion (each)')
+    """
+    return re.sub("_NNN$", " (each)", name or "").replace("_", " ")
 
 
 def term_cells(row: Mapping[Any, Any]) -> dict[str, str]:

@@ -247,7 +247,8 @@ def _measured(measurements: pa.Table) -> dict[str, Any]:
         "numbers_left": max(0, len(numbers) - MAX_ROWS),
         "answer_columns": cells.ANSWER_COLUMNS,
         "answers": [
-            row | {"target": cells.words(row["target"])} for row in summary.summarise_answers(measurements)[:MAX_ROWS]
+            row | {key: cells.words(row[key]) for key in ("target", "measure", "text")}
+            for row in summary.summarise_answers(measurements)[:MAX_ROWS]
         ],
         "flag_columns": cells.FLAG_COLUMNS,
         "flags": summary.summarise_flags(measurements),

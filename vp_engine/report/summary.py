@@ -71,9 +71,12 @@ def summarise_reasons(runs: pa.Table) -> list[Row]:
 
 
 def summarise_numbers(measurements: pa.Table) -> list[Row]:
-    """One row per prompt, target, measure and unit: `n`, `mean`, `sd` (sample), `min`, `max`."""
+    """One row per prompt, target, measure and unit: `n`, `mean`, `sd` (sample), `min`, `max`.
+
+    Numbered lesions of one name are pooled: `lesion_001` of one scan has nothing to do with that of another.
+    """
     keys = ["prompt_id", "target", "measure", "unit"]
-    numbers = measurements.filter(pc.is_valid(measurements.column("value")))
+    numbers = _pooled(measurements.filter(pc.is_valid(measurements.column("value"))))
     spread = pc.VarianceOptions(ddof=1)
     grouped = numbers.group_by(keys).aggregate(
         [
@@ -90,11 +93,12 @@ def summarise_numbers(measurements: pa.Table) -> list[Row]:
 
 
 def summarise_answers(measurements: pa.Table) -> list[Row]:
-    """One row per prompt and answer in words: `prompt_id`, `target`, `text`, `n`."""
-    answers = measurements.filter(pc.is_valid(measurements.column("text")))
-    grouped = answers.group_by(["prompt_id", "target", "text"]).aggregate([([], "count_all")]).to_pylist()
-    rows = [{key: row[key] for key in ("prompt_id", "target", "text")} | {"n": row["count_all"]} for row in grouped]
-    return sorted(rows, key=lambda row: (row["prompt_id"], row["target"] or "", -row["n"], row["text"]))
+    """One row per prompt and answer: `prompt_id`, `target`, `measure`, `text`, `n`; lesions are pooled as above."""
+    keys = ["prompt_id", "target", "measure", "text"]
+    answers = _pooled(measurements.filter(pc.is_valid(measurements.column("text"))))
+    grouped = answers.group_by(keys).aggregate([([], "count_all")]).to_pylist()
+    rows = [{key: row[key] for key in keys} | {"n": row["count_all"]} for row in grouped]
+    return sorted(rows, key=lambda row: (row["prompt_id"], row["target"] or "", row["measure"], -row["n"], row["text"]))
 
 
 def summarise_flags(measurements: pa.Table) -> list[Row]:
@@ -117,7 +121,7 @@ def summarise_flags(measurements: pa.Table) -> list[Row]:
 
 
 def list_low_quality(measurements: pa.Table) -> tuple[list[Row], int]:
-    """The delineations to look at first, worst first, and how many there are.
+    """The delineations to look at first, worst first, and how many there are; not words, which have other scores.
 
     Returns
     -------
@@ -126,11 +130,19 @@ def list_low_quality(measurements: pa.Table) -> tuple[list[Row], int]:
     total : int
         Measurements with a `qc_score` below `LOW_QC`.
     """
-    low = measurements.filter(pc.less(measurements.column("qc_score"), LOW_QC))
+    numbers = measurements.filter(pc.is_null(measurements.column("text")))
+    low = numbers.filter(pc.less(numbers.column("qc_score"), LOW_QC))
     order = [("qc_score", "ascending"), ("dataset", "ascending"), ("participant", "ascending"), ("target", "ascending")]
     worst = low.sort_by(order).slice(0, _LISTED).to_pylist()
     rows = [{key: row[key] for key in ("prompt_id", "target", "qc_score")} | {"who": _who(row)} for row in worst]
     return rows, low.num_rows
+
+
+def _pooled(measurements: pa.Table) -> pa.Table:
+    """Rows with the number of a lesion taken out of its name: `lesion_001` becomes `lesion_NNN`."""
+    column = measurements.schema.get_field_index("target")
+    names = pc.replace_substring_regex(measurements.column("target"), r"_\d{3}$", "_NNN")
+    return measurements.set_column(column, measurements.schema.field(column), names)
 
 
 def _who(row: Row) -> str:
