@@ -9,6 +9,7 @@ import pytest
 from vp_engine.anatomy import ANATOMICAL_PARTS, BILATERAL_NAMES, PARTS, STRUCTURES, sides_of
 from vp_engine.environment.reference import reference
 
+FOCAL = ("tumor", "stroke_lesion", "hemorrhage", "resection_cavity")
 COMPOSITES = sorted(name for name, s in STRUCTURES.items() if s.kind == "composite")
 
 # FreeSurferColorLUT: left and right, or the only one
@@ -41,8 +42,11 @@ def test_a_structure_is_made_of_parts_each_once(name: str) -> None:
     [
         ("intracranial_volume", ("brain", "csf")),
         ("brain", ("cerebrum", "cerebellum", "brainstem", "ventricles")),
-        ("brain", ("gray_matter", "white_matter", "brainstem", "ventricles")),
-        ("cerebrum", ("left_hemisphere", "right_hemisphere", "white_matter_lesion")),
+        ("brain", ("gray_matter", "white_matter", "brainstem", "ventricles", *FOCAL)),
+        ("cerebrum", ("left_hemisphere", "right_hemisphere", "lesion")),
+        ("lesion", ("white_matter_lesion", *FOCAL)),
+        ("tumor", ("tumor_core", "edema")),
+        ("tumor_core", ("enhancing_tumor", "non_enhancing_tumor")),
         ("gray_matter", ("cerebral_cortex", "cerebellum_cortex", "deep_gray_matter")),
         ("deep_gray_matter", ("basal_ganglia", "thalamus", "hippocampus", "amygdala", "ventral_dc")),
         ("basal_ganglia", ("caudate", "putamen", "pallidum", "accumbens")),
@@ -55,6 +59,13 @@ def test_a_structure_is_made_of_parts_each_once(name: str) -> None:
 def test_composites_nest_without_overlap(whole: str, pieces: tuple[str, ...]) -> None:
     together = [part for piece in pieces for part in STRUCTURES[piece].parts]
     assert sorted(together) == sorted(STRUCTURES[whole].parts)
+
+
+def test_parts_known_before_keep_their_places() -> None:
+    """Weights that are extended rely on it."""
+    assert PARTS[: len(ANATOMICAL_PARTS)] == ANATOMICAL_PARTS
+    assert PARTS[len(ANATOMICAL_PARTS)] == "white_matter_lesion"
+    assert len(PARTS) == 39
 
 
 def test_the_skull_holds_every_part() -> None:

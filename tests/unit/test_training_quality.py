@@ -13,6 +13,7 @@ from vp_engine.errors import WeightsError
 from vp_engine.synthesis.degradation import degraded_scans
 from vp_engine.synthesis.label_maps import LabelMap
 from vp_engine.training import quality as training
+from vp_engine.training import sources
 from vp_engine.training.quality import JudgedMask, QualityRecipe, fit, train_quality, typical_volumes
 from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import save_pretrained
@@ -77,16 +78,20 @@ def test_dice_with_the_truth_counts_what_lies_outside_the_box(ball: LabelMap) ->
     assert known.dice("brainstem", (0, 0, 0), true) == 0
 
 
-def test_typical_volumes_are_those_of_the_maps(ball: LabelMap) -> None:
+def test_typical_volumes_are_those_of_the_maps_and_of_lesions_where_there_are_any(ball: LabelMap) -> None:
     typical = typical_volumes([ball])
-    assert typical["left_cerebral_white_matter"] == pytest.approx(4 / 3 * np.pi * 32**3 / 2, rel=0.01)
-    assert typical["brainstem"] == 1
+    hemisphere = 4 / 3 * np.pi * 32**3 / 2
+    assert 0.93 * hemisphere < typical["left_cerebral_white_matter"] < 0.99 * hemisphere, "lesions took the rest"
+    assert 0.0005 < typical["white_matter_lesion"] / (2 * hemisphere) < 0.06
+    assert typical["hemorrhage"] > 1000, "of the one head in twenty that has one"
+    assert typical["brainstem"] == typical["resection_cavity"] == 1, "the ball has no cortex for a cavity to begin at"
 
 
 def test_from_maps_to_a_file_that_is_loaded(ball: LabelMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     save_pretrained(VisionNetwork(VisionConfig(PARTS, channels=(8, 8))), tmp_path)
-    monkeypatch.setattr(training, "load_label_maps", lambda _: [ball])
+    monkeypatch.setattr(sources, "load_label_maps", lambda _: [ball])
+    monkeypatch.setattr(training, "_ILL_MAPS", 3)
     train_quality(Archives(tmp_path / "maps.npz"), tmp_path, recipe=TINY, report=lambda _: None)
     assert load_quality(tmp_path, parts=PARTS).typical_mm3 == typical_volumes([ball])
 
@@ -95,7 +100,8 @@ def test_confidence_that_says_nothing_is_no_score(
     ball: LabelMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_pretrained(VisionNetwork(VisionConfig(PARTS, channels=(8, 8))), tmp_path)
-    monkeypatch.setattr(training, "load_label_maps", lambda _: [ball])
+    monkeypatch.setattr(sources, "load_label_maps", lambda _: [ball])
+    monkeypatch.setattr(training, "_ILL_MAPS", 3)
     worse = [JudgedMask((PARTS[0],), (x, 0.0, 0.0, 0.0), 0.5 - x / 10) for x in np.linspace(-4, 4, 200)]
     monkeypatch.setattr(training, "judged_masks", lambda *_: iter(worse))
     with pytest.raises(WeightsError, match="slope"):
