@@ -4,7 +4,8 @@
 
 Parts: sclerosis (MS lesions from every subset of four contrasts), healthy (pathology in brains without any), anatomy
 (agreement with FreeSurfer), tumor (one real case), synthetic (every kind of lesion, and the anatomy around it, on heads
-of held-out maps). Pathologies that the weights do not know are named and skipped.
+of held-out maps), questions (answers about synthetic lesions). Pathologies that the weights do not know are named and
+skipped.
 `--before` takes the JSON of earlier weights and tells what became of the anatomy.
 """
 
@@ -24,6 +25,7 @@ import torch
 from vision_targets import Result, Target, machine, markdown, plain
 
 from vp_engine.evaluation.anatomy import TEN, agreement, label_scan
+from vp_engine.evaluation.description import evaluate_description
 from vp_engine.evaluation.intervals import bootstrap
 from vp_engine.evaluation.lesions import (
     ANY,
@@ -36,11 +38,10 @@ from vp_engine.evaluation.lesions import (
     volumes_ml,
 )
 from vp_engine.evaluation.synthetic_lesions import IMAGES, KINDS, NONE, CaseScores, anatomy_dice, cases, scored
-from vp_engine.synthesis.label_maps import load_label_maps
-from vp_engine.synthesis.lesion_masks import load_lesion_masks
-from vp_engine.synthesis.pathology import LesionSources
-from vp_engine.training.sources import HELD_OUT_MAPS
+from vp_engine.synthesis.lesion_cases import lesion_cases
+from vp_engine.training.sources import HELD_OUT_MAPS, Archives
 from vp_engine.vision.checkpoint import from_pretrained
+from vp_engine.vision.description import load_description
 from vp_engine.vision.segmenter import NetworkSegmenter
 from vp_engine.volumes.intake import GateLimits
 from vp_engine.volumes.nifti import read_image, read_labels
@@ -49,6 +50,11 @@ from vp_engine.volumes.volume import Volume
 ROOT = Path(__file__).resolve().parents[1]
 CONTRASTS = ("FLAIR", "T2w", "T1w", "T1w_ce-gadolinium")
 """In the order in which they are asked: the first of a subset is delineated, the others are read together with it."""
+MAPS = "synthseg20_labels_1mm_apache2.npz"
+LESIONS = "lesions_ms27_mni1mm_ccby.npz"
+STROKES = "lesions_stroke131_mni1mm_apache2.npz"
+_QUESTIONS_SEED = 2000
+"""Not that of the fit."""
 MS_TARGETS: Mapping[tuple[str, ...], float] = {("FLAIR",): 0.45, CONTRASTS: 0.55}
 SINGLE_HEADS = ("anatomy/head_T1w.nii.gz", "anatomy/stripped_T1w.nii.gz")
 NO_REAL_DATA = (
@@ -66,6 +72,11 @@ class Bench:
     segmenter: NetworkSegmenter
     before: Mapping[str, Mapping[str, Mapping[str, float]]]
     heads: int
+    cases: int
+
+    def archives(self) -> Archives:
+        """What synthetic heads are made from."""
+        return Archives(*(self.data / "training" / name for name in (MAPS, LESIONS, STROKES)))
 
 
 def sclerosis(bench: Bench) -> Result:
@@ -222,12 +233,10 @@ READ: Mapping[str, tuple[str, ...]] = {
 
 def synthetic(bench: Bench) -> Result:
     """Lesions of every kind on synthetic heads of the held-out maps, by contrast, and the anatomy around them."""
-    training = bench.data / "training"
-    maps = load_label_maps(training / "synthseg20_labels_1mm_apache2.npz", HELD_OUT_MAPS)
-    names = ("lesions_ms27_mni1mm_ccby.npz", "lesions_stroke131_mni1mm_apache2.npz")
-    sources = LesionSources(*(load_lesion_masks(training / name) for name in names))
+    archives = bench.archives()
+    _, maps = archives.label_maps()
     scores: dict[str, dict[str, list[CaseScores]]] = {kind: {read: [] for read in READ} for kind in KINDS}
-    for case in cases(maps, sources, per_map=bench.heads):
+    for case in cases(maps, archives.lesion_sources(), per_map=bench.heads):
         print(f"synthetic head {case.head + 1}, {case.kind}", file=sys.stderr, flush=True)
         for read, images in READ.items():
             scores[case.kind][read].append(scored(bench.segmenter, case.seen, images))
@@ -235,6 +244,25 @@ def synthetic(bench: Bench) -> Result:
     result = Result()
     _anatomy_around(result, scores, heads)
     _found_by_contrast(result, scores, heads)
+    return result
+
+
+def questions(bench: Bench) -> Result:
+    """Answers about lesions on synthetic scans of the held-out maps, by the program that the agent runs."""
+    archives = bench.archives()
+    _, held_out = archives.label_maps()
+    made = lesion_cases(held_out, archives.lesion_sources(), count=bench.cases, seed=_QUESTIONS_SEED)
+    result = Result()
+    rows = [["question", "right, of the answers [95 %]", "answered [95 %]", "mean confidence"]]
+    for one in evaluate_description(bench.segmenter, made):
+        sure = "-" if one.confidence is None else f"{one.confidence:.1%}"
+        rows.append([one.aspect.replace("_", " "), str(one.right), str(one.answered), sure])
+        result.numbers[one.aspect] = plain(asdict(one))
+        met = one.right.value is not None and one.right.value >= 0.9
+        what = f"question answering, {one.aspect.replace('_', ' ')}"
+        result.targets.append(Target(what, "≥ 90 %", f"{one.right}; answered {one.answered}", met))
+    heads = ", ".join(HELD_OUT_MAPS)
+    result.tables[f"Questions about the largest lesion, {bench.cases} synthetic scans of maps {heads}"] = rows
     return result
 
 
@@ -292,7 +320,7 @@ def _read_nrrd(path: Path) -> Volume:
 
 
 PARTS: Mapping[str, Callable[[Bench], Result]] = {
-    part.__name__: part for part in (sclerosis, healthy, anatomy, tumor, synthetic)
+    part.__name__: part for part in (sclerosis, healthy, anatomy, tumor, synthetic, questions)
 }
 
 
@@ -304,18 +332,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME")
     parser.add_argument("--before", type=Path, help="JSON of a run with earlier weights")
     parser.add_argument("--heads", type=int, default=1, help="synthetic heads of each held-out map and kind of lesion")
+    parser.add_argument("--cases", type=int, default=150, help="synthetic scans that questions are asked about")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="file for every number")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     # without quality model, which masks do not depend on and weights in training lack
-    segmenter = NetworkSegmenter(from_pretrained(args.model, device=args.device), device=args.device)
+    description = load_description(args.model)
+    segmenter = NetworkSegmenter(
+        from_pretrained(args.model, device=args.device), description=description, device=args.device
+    )
     known = known_pathologies(segmenter)
     if not known:
         parser.error(f"--model: expected weights that know a pathology, got {', '.join(segmenter.known)}")
     before = json.loads(args.before.read_text())["parts"] if args.before else {}
-    bench = Bench(args.data, segmenter, before, args.heads)
+    bench = Bench(args.data, segmenter, before, args.heads, args.cases)
     described, results = machine(), {}
     for name in args.only:
         began = time.perf_counter()
