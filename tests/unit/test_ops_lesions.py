@@ -134,9 +134,11 @@ def test_too_many_pieces_are_refused_and_counting_them_is_not() -> None:
     many = Specks(MAX_PIECES + 1)
     for expression in ("pieces(mask)", 'located(img, mask, "frontal_lobe")', 'with_signal(img, mask, "bright")'):
         observation = failing(f"{START}x = {expression}\n", many)
-        assert observation.code == "too_many_pieces"
-        assert observation.got == str(MAX_PIECES + 1)
-    assert failing(f'{START}report(describe(img, mask, "place"))\n', many).code == "too_many_pieces"
+        assert (observation.status, observation.code) == ("refused", "too_many_pieces")
+        assert str(MAX_PIECES + 1) in observation.message
+    (row,) = run(f'{START}report(describe(img, mask, "place"))\n', many).reported
+    assert isinstance(row, Text)
+    assert (row.word, row.flags) == ("unclear", ("too_many_pieces",))
     assert words(run(f'{START}report(describe(img, mask, "number"))\n', many)) == {("lesion", "number"): "many"}
     assert chosen('at_least(mask, "1mm")', many) == ("lesion_at_least_1mm", 0)
     run(f"{START}x = pieces(mask)\n", Specks(MAX_PIECES))

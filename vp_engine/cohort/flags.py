@@ -52,6 +52,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         ),
         "no_white_matter": "there is no white matter to compare it with, so that there is no value",
         "no_landmarks": "too little anatomy was found to say where in the brain it lies",
+        "too_many_pieces": "there are more than 999 pieces, too many to say where each of them lies",
         "signal_unknown": (
             "some pieces could not be compared with white matter; they were not taken, whatever they look like"
         ),

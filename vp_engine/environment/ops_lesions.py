@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vp_engine.environment.grids import on_grid
-from vp_engine.environment.misuse import Misuse
 from vp_engine.environment.ops_masks import number_of
 from vp_engine.environment.regions import region
 from vp_engine.environment.registry import Length
 from vp_engine.environment.values import Mask, Number
 from vp_engine.environment.vocabulary import LENGTHS_MM
+from vp_engine.errors import RequestRefused
 
 if TYPE_CHECKING:
     from vp_engine.measure.lesions import Piece
@@ -28,12 +28,17 @@ def pieces(mask: Mask) -> list[Mask]:
 
     ``for m in pieces(segment(img, "lesion")):`` runs once per lesion, the largest first; equal ones in the order of
     the grid. Voxels that share a face, an edge or a corner are connected (26 neighbours). An empty mask has no pieces,
-    and the loop does not run. More than 999 are refused: noise, not lesions.
+    and the loop does not run.
 
     Returns
     -------
     List[Mask]
         Largest first by volume.
+
+    Raises
+    ------
+    RequestRefused
+        If there are more than 999: noise, not lesions. `at_least` leaves out the small ones.
     """
     shape, found = mask.data.shape, few_pieces(mask)
     return [region(f"{mask.structure}_{n:03d}", piece.full(shape), mask) for n, piece in enumerate(found, start=1)]
@@ -85,16 +90,15 @@ def few_pieces(mask: Mask) -> list[Piece]:
 
     Raises
     ------
-    Misuse
+    RequestRefused
         If there are more than 999.
     """
     found: list[Piece] = _lesions().pieces(mask.data)
     if len(found) > MAX_PIECES:
-        raise Misuse(
-            f"{mask.structure} falls into too many pieces to look at one by one",
+        raise RequestRefused(
+            f"{mask.structure} falls into {len(found)} pieces, more than the {MAX_PIECES} that are looked at one by "
+            "one; ask for those of 3 mm and more, or for all of them together",
             code="too_many_pieces",
-            expected=f"<= {MAX_PIECES} pieces; at_least(mask, length) leaves out the small ones",
-            got=str(len(found)),
         )
     return found
 
