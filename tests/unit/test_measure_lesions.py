@@ -215,7 +215,8 @@ def test_white_matter_without_intensity_says_nothing() -> None:
 
 def test_the_lesion_itself_is_no_white_matter() -> None:
     image, lesion, _, moved = head(IDENTITY)
-    everything = np.ones_like(lesion)
-    image[lesion] = 1000.0
-    ratio = lesions.relative_intensity(image, lesions.as_piece(lesion), (everything, everything), moved)
-    assert ratio == pytest.approx(10.0)
+    index = np.stack(np.meshgrid(*map(np.arange, lesion.shape), indexing="ij"), axis=-1)
+    shell = np.linalg.norm(index + moved[:3, 3], axis=-1) <= 4.9
+    assert 200 < (shell & ~lesion).sum() < lesion.sum()
+    nothing = np.zeros_like(shell)
+    assert lesions.relative_intensity(image, lesions.as_piece(lesion), (shell, nothing), moved) == pytest.approx(1.5)
