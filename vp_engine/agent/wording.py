@@ -35,7 +35,8 @@ INTENSITIES = ("mean_intensity", "std_intensity", "median_intensity", "relative_
 """Measures that say something only with the contrast they were read in."""
 
 _ICV = "intracranial_volume"
-_LESION = re.compile(r"(?:[a-z]+_)*lesion")
+_WHOLE_PIECES = rf"in_(?:{'|'.join(PLACES)})|at_least_\d+mm|touching_[a-z_]+|(?:bright|dark|similar)_on_[A-Za-z0-9]+"
+_LESION = re.compile(rf"(?:[a-z]+_)*lesion(?:_(?:{_WHOLE_PIECES}))*")
 _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # of regions, as `environment.ops_regions` names them; the longest first
     (r"_within_(\d+)mm_of_", r" within \1 mm of the "),
@@ -99,6 +100,8 @@ def quantity(measure: str, structure: str) -> str:
     --------
     >>> quantity("volume", "left_hippocampus"), quantity("volume", "intracranial_volume"), quantity("count", "lesion")
     ('volume of the left hippocampus', 'intracranial volume', 'number of separate lesions')
+    >>> quantity("count", "lesion_in_left_frontal_lobe_touching_ventricles")
+    'number of separate lesions in the left frontal lobe touching the ventricles'
     """
     if is_said_whole(measure, structure):
         return in_words(structure) if measure == "volume" else f"number of separate {in_words(structure)}"
