@@ -33,6 +33,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "sheared": "array axes are not at right angles (cosine above 0.01)",
         "zooms_mismatch": "the voxel sizes of the header and of the affine differ by more than 1 %",
         "form_mismatch": "sform and qform differ by more than 5 degrees or 5 mm",
+        "not_a_transform": "the file of a registration holds no affine transform in three dimensions",
     }
 )
 """Code of :class:`~vp_engine.errors.InputRefused` to meaning."""
