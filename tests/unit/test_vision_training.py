@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vp_engine.anatomy import PARTS
+from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.training.losses import segmentation_loss
 from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.training.sources import Archives
 from vp_engine.training.vision import RECIPES, Stage, VisionRecipe, learning_rate, train_vision
-from vp_engine.vision.checkpoint import from_pretrained
+from vp_engine.vision.checkpoint import extended, from_pretrained, save_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
 
 
@@ -93,3 +93,37 @@ def test_loss_is_least_for_the_truth() -> None:
     wrong, poor = segmentation_loss(right.roll(1, dims=0), target)
     assert float(wrong) > 5
     assert float(poor) < 0.8
+
+
+def test_rare_classes_can_be_lifted_to_the_weight_of_frequent_ones() -> None:
+    torch.manual_seed(0)
+    target = torch.tensor([0] * 900 + [1] * 700 + [2] * 300 + [3] * 100)
+    logits = torch.randn(2000, 5)
+    plain, dice = segmentation_loss(logits, target)
+    own = torch.stack([torch.nn.functional.cross_entropy(logits[target == k], target[target == k]) for k in (2, 3)])
+    lifted, same = segmentation_loss(logits, target, lifted=slice(2, 5), lift=0.5)
+    assert float(lifted - plain) == pytest.approx(0.5 * float(own.mean()), rel=1e-4)
+    assert float(dice) == float(same)
+    absent, _ = segmentation_loss(logits, target, lifted=slice(4, 5), lift=0.5)
+    assert float(absent) == pytest.approx(float(plain))
+    # One voxel does not count as much as a class.
+    few = torch.tensor([0] * 1999 + [4])
+    rise = segmentation_loss(logits, few, lifted=slice(2, 5), lift=1.0)[0] - segmentation_loss(logits, few)[0]
+    one = torch.nn.functional.cross_entropy(logits[-1:], few[-1:])
+    assert float(rise) == pytest.approx(float(one) / 50, rel=1e-3)
+
+
+def test_training_goes_on_from_weights_that_know_fewer_structures(archive: Path, tmp_path: Path) -> None:
+    known = VisionConfig((*ANATOMICAL_PARTS, "white_matter_lesion"), channels=(8, 8, 8), fine_channels=8)
+    torch.manual_seed(3)
+    save_pretrained(VisionNetwork(known), tmp_path / "known")
+    recipe = replace(small(fine=False), learning_rate=0.0)  # so that what it began with is what it ends with
+    weights = train_vision(
+        Archives(archive), tmp_path / "run", recipe=recipe, start=tmp_path / "known", report=lambda _: None
+    )
+    began = extended(tmp_path / "known", replace(known, structures=PARTS), like="white_matter_lesion").state_dict()
+    for key, value in load_file(weights / "model.safetensors").items():
+        torch.testing.assert_close(value, began[key], atol=1e-6, rtol=1e-5)
+    last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["validation_dice"] < 1
+    assert {"validation_pathology", "loss"} <= set(last)
