@@ -213,6 +213,21 @@ def test_signals_are_those_of_the_image_named() -> None:
     assert [isinstance(row, Number) and (row.value or 0) > 1 for row in rows] == [False, True]
 
 
+def test_white_matter_to_compare_with_has_no_lesion_in_it() -> None:
+    class Covering(PhantomWorld):
+        """White matter goes on through the lesions."""
+
+        def segment(self, image: Image, structure: str, *, phi: np.ndarray | None = None) -> Mask:
+            found = super().segment(image, structure, phi=phi)
+            if not structure.endswith("cerebral_white_matter"):
+                return found
+            return Mask(image, structure, found.data | super().segment(image, "lesion").data)
+
+    code = 'img = scan(current)\nreport(relative_intensity(img, segment(img, "non_enhancing_tumor")))\n'
+    plain, covered = (values(run(code, world(IMAGES))) for world in (PhantomWorld, Covering))
+    assert plain == covered
+
+
 def test_masks_of_another_grid_are_carried_over() -> None:
     other = 'image("T1w", current)'
     world = Coarse(IMAGES)
