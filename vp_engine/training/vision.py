@@ -132,15 +132,15 @@ RECIPES: dict[str, VisionRecipe] = {
         workers=0,
     ),
     "cpu-pathology": VisionRecipe(
-        (Stage(1200, (_ILL_COARSE,)), Stage(650, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE))),
+        (Stage(1200, (_ILL_COARSE,)), Stage(550, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE))),
         learning_rate=1.2e-3,
         warmup_steps=30,
-        decay_steps=750,
+        decay_steps=650,
         average_decay=0.99,
         lift=0.3,
         lift_steps=1600,
         seed=6,
-        validate_every=350,
+        validate_every=500,
     ),
     "smoke": VisionRecipe(
         (Stage(2, (_COARSE,)), Stage(2, (_CROP,))),
