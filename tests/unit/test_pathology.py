@@ -417,6 +417,15 @@ def test_mass_effect_moves_tissue_as_if_it_could_not_be_compressed(plain: Tensor
     far = torch.where((plain == LEFT) & (along >= 37), RIGHT, plain).to(plain.dtype)
     assert torch.equal(push_aside(far, ball(radius), MIDDLE, amount=amount), far)
     assert torch.equal(push_aside(split, ball(radius), MIDDLE, amount=0.0), split)
+    # It dies off: of grains of two tissues, fewer and fewer change.
+    grains = torch.rand(plain.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    speckled = torch.where((plain == LEFT) & grains, RIGHT, plain).to(plain.dtype)
+    changed = push_aside(speckled, ball(radius), MIDDLE, amount=amount) != speckled
+    n = torch.arange(97) - 48.0
+    distance = (n[:, None, None] ** 2 + n[None, :, None] ** 2 + n[None, None, :] ** 2).sqrt() / radius
+    near, far_off = (changed[(distance > low) & (distance < low + 0.3)].float().mean() for low in (1.2, 2.7))
+    assert float(near) > 0.25
+    assert float(far_off) < 0.05
 
 
 def test_mass_effect_leaves_the_skull_where_it_is(head: Tensor) -> None:

@@ -22,7 +22,7 @@ class Lookalikes:
     Attributes
     ----------
     spaces : float
-        Share of the white matter that is perivascular space.
+        Share of the white matter at which a perivascular space of three voxels has its middle.
     rim_mm : int
         Thickness of the bright rim around the lateral ventricles; 0 for none.
     seed : int

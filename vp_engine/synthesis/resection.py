@@ -22,7 +22,7 @@ class Resection:
     ----------
     blob : Blob
     residual : float
-        Thickness of enhancing tumour on a part of the wall, in radii; 0 for none.
+        Thickness of enhancing tumour on the lower half of the wall, in radii; 0 for none.
     edema : float
         How far oedema reaches beyond the wall, in radii.
     """
@@ -53,7 +53,7 @@ def apply_resection(resection: Resection, labels_XYZ: Tensor) -> Tensor:
     grow_edema(here, distance, resection.edema)
     here.masked_fill_(inside, SURGICAL_CAVITY)
     if resection.residual:
-        lower = distance.shape[2] // 2  # the deeper half of the wall
+        lower = distance.shape[2] // 2  # of the wall: away from the vertex
         wall = inside & (distance > 1 - resection.residual)
         here[:, :, :lower].masked_fill_(wall[:, :, :lower], ENHANCING)
     return opened

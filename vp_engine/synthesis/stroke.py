@@ -29,7 +29,8 @@ class Stroke:
     lacune : Blob
         Used where there is no territory.
     cavity : float
-        How deep inside the fluid begins: 0 at the border, 1 for none.
+        Depth at which fluid begins. Of a territory the depth is the share of a cube of 7 mm that lies inside: about 0.5
+        at the border and 1 from 4 mm on, so that 1 leaves no cavity; of a lacune it goes from 0.2 to 1.2 in the middle.
     """
 
     territory: Placement | None
@@ -64,7 +65,7 @@ def apply_stroke(stroke: Stroke, labels_XYZ: Tensor, brain_box_vox: np.ndarray) 
             return labels_XYZ
         box, share = placed
         inside = share > 0.5
-        depth = F.avg_pool3d(inside[None, None].float(), 7, stride=1, padding=3)[0, 0]  # 1 from 4 mm inside on
+        depth = F.avg_pool3d(inside[None, None].float(), 7, stride=1, padding=3)[0, 0]
     else:
         middle = middle_of(stroke.lacune, labels_XYZ, _LACUNAR)
         if middle is None:
