@@ -106,7 +106,7 @@ def apply_white_matter_lesions(lesions: WhiteMatterLesions, labels_XYZ: Tensor, 
 
 
 def _grown(grown: Grown, labels_XYZ: Tensor) -> Tensor:
-    """Where lesions grow, bool: the highest places of a noise, in the share of the white matter asked for."""
+    """Where white matter becomes lesion, bool: the highest places of a noise, in the share asked for."""
     device = labels_XYZ.device
     coarse = [-(-n // _GROUND_MM) for n in labels_XYZ.shape]
     source = torch.Generator(device).manual_seed(grown.seed)
@@ -122,7 +122,7 @@ def _grown(grown: Grown, labels_XYZ: Tensor) -> Tensor:
     most = int(grown.share * len(heights))
     if not most:
         return torch.zeros_like(white)
-    return white & (score > heights.topk(most, sorted=False).values.min())
+    return score > heights.topk(most, sorted=False).values.min()
 
 
 def _closeness(labels_XYZ: Tensor, tissues: Sequence[int], coarse: Sequence[int]) -> Tensor:
