@@ -131,15 +131,15 @@ def test_lesions_from_noise_have_the_share_asked_for(
 
 
 def test_lesions_grow_where_they_are_asked_to(head: Tensor, box: np.ndarray) -> None:
-    def grow(**how: float) -> Tensor:
-        grown = replace(Grown(seed=5, share=0.02, ventricles=0, cortex=0, coarseness=0.2), **how)
+    def grow(*, ventricles: float = 0, cortex: float = 0, coarseness: float = 0.2) -> Tensor:
+        grown = Grown(5, 0.02, ventricles, cortex, coarseness)
         return voxels_of(apply_white_matter_lesions(WhiteMatterLesions(True, grown=grown), head, box), LESION)
 
-    ventricles, cortex = (VENTRICLE, 43, CHOROID, 163), (CORTEX, 42)
+    fluid, surface = (VENTRICLE, 43, CHOROID, 163), (CORTEX, 42)
     free = grow()
-    assert distance_to(head, ventricles, grow(ventricles=4)) < 0.5 * distance_to(head, ventricles, free)
-    assert distance_to(head, cortex, grow(cortex=4)) < 0.5 * distance_to(head, cortex, free)
-    assert distance_to(head, cortex, grow(cortex=-2)) > 1.1 * distance_to(head, cortex, free)
+    assert distance_to(head, fluid, grow(ventricles=4)) < 0.5 * distance_to(head, fluid, free)
+    assert distance_to(head, surface, grow(cortex=4)) < 0.5 * distance_to(head, surface, free)
+    assert distance_to(head, surface, grow(cortex=-2)) > 1.1 * distance_to(head, surface, free)
 
     def border(mask: Tensor) -> float:
         return float((beside(mask) & ~mask).sum())
