@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from vp_engine.environment.judging import WITH_CONTRAST_AGENT, judged
+from vp_engine.environment.judging import WITH_CONTRAST_AGENT, Judging, judged
 from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Image, Mask
 from vp_engine.errors import WeightsError
-from vp_engine.measure.signs import ANATOMY, SIGNS, lesion_signs
+from vp_engine.measure.signs import ANATOMY, SIGNS, head_of, lesion_signs
 from vp_engine.synthesis.blobs import Blob
 from vp_engine.synthesis.intensity import draw_intensity
 from vp_engine.synthesis.label_maps import ENHANCING, NECROSIS, LabelMap
@@ -59,7 +59,9 @@ def head(*, shift: float = 0.0) -> dict[str, np.ndarray]:
 
 
 def signs(image: np.ndarray, mask: np.ndarray, anatomy: dict[str, np.ndarray]) -> dict[str, float]:
-    return dict(zip(SIGNS, lesion_signs(image, mask, anatomy, AFFINE).tolist(), strict=True))
+    return dict(
+        zip(SIGNS, lesion_signs(image, mask, anatomy, AFFINE, head_of(image, anatomy, AFFINE)).tolist(), strict=True)
+    )
 
 
 def image(anatomy: dict[str, np.ndarray], *, rim: float, core: float, lesion: np.ndarray) -> np.ndarray:
@@ -109,10 +111,11 @@ def test_a_narrow_ventricle_on_the_side_of_the_lesion_counts_and_kinds_have_thei
 
 def test_signs_are_finite_without_anatomy_and_an_empty_mask_has_none() -> None:
     nothing = {name: np.zeros(SHAPE, bool) for name in ANATOMY}
-    assert np.isfinite(lesion_signs(np.zeros(SHAPE), ball((18, 36, 20), 3), nothing, AFFINE)).all()
-    assert np.isfinite(lesion_signs(np.zeros(SHAPE), ball((18, 36, 20), 3), {}, AFFINE)).all()
+    for anatomy in (nothing, {}):
+        against = head_of(np.zeros(SHAPE), anatomy, AFFINE)
+        assert np.isfinite(lesion_signs(np.zeros(SHAPE), ball((18, 36, 20), 3), anatomy, AFFINE, against)).all()
     with pytest.raises(ValueError, match="empty"):
-        lesion_signs(np.zeros(SHAPE), np.zeros(SHAPE, bool), nothing, AFFINE)
+        lesion_signs(np.zeros(SHAPE), np.zeros(SHAPE, bool), nothing, AFFINE, against)
 
 
 def model(folder: Path) -> DescriptionModel:
@@ -167,7 +170,7 @@ def test_enhancement_is_answered_where_the_image_can_show_it() -> None:
         shown = world.image(world.sessions[0], "T1w")
         shown = Image(shown.session, suffix, shown.data, shown.affine, flags=flags)
         mask = Mask(shown, "lesion", shown.data > shown.data.mean())
-        return judged(world, shown, mask, "enhancement", lambda *_: (word, 0.9))[0]
+        return judged(Judging(world), shown, mask, "enhancement", lambda *_: (word, 0.9))[0]
 
     assert asked("T1w", (), "yes") == "yes"
     assert asked("T1w", (), "no") == "unclear", "nobody says that contrast agent was given"

@@ -12,7 +12,7 @@ from vp_engine.cohort.choice import Choice, PlannedScan
 from vp_engine.cohort.scans import Delineation, Scans, boxed
 from vp_engine.cohort.streams import Pair
 from vp_engine.environment.instruction import Instruction, Observation
-from vp_engine.environment.judging import judged
+from vp_engine.environment.judging import Judging, judged
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Image, Mask, SessionInfo
 from vp_engine.errors import RequestRefused
@@ -57,6 +57,7 @@ class CohortWorld:
         self._agrees = agrees
         self._choices = {(choice.scan.session, choice.scan.suffix): choice for choice in choices}
         self._sessions = _sessions(choices)
+        self._judging = Judging(self)
         self.delineated: dict[tuple[str, str], Choice] = {}
         self.aligned_pairs: list[Pair] = []
 
@@ -146,7 +147,7 @@ class CohortWorld:
 
     def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
         """Ask the model that was fitted to the network; ``unclear`` where it is not sure or there is none."""
-        return judged(self, image, mask, aspect, self._scans.segmenter.answer)
+        return judged(self._judging, image, mask, aspect, self._scans.segmenter.answer)
 
     def aligned(self, image: Image, to: Image) -> np.ndarray:
         """World of an image of this world → world of another, RAS+ mm, (4, 4); rigid, the identity in one session.

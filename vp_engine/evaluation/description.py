@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vp_engine.anatomy import PARTS, STRUCTURES
 from vp_engine.environment.instruction import Instruction
-from vp_engine.environment.judging import WITH_CONTRAST_AGENT, judged
+from vp_engine.environment.judging import WITH_CONTRAST_AGENT, Judging, judged
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.values import Image, Mask, SessionInfo, Text
 from vp_engine.environment.vocabulary import ASPECTS
@@ -64,6 +64,7 @@ class _OneScan:
         self._flags = (WITH_CONTRAST_AGENT,) if agent else ()
         self.structures = frozenset(PARTS)
         self._seen: ScanFeatures | None = None
+        self._judging = Judging(self)
 
     @property
     def sessions(self) -> tuple[SessionInfo, ...]:
@@ -86,7 +87,7 @@ class _OneScan:
         return self._seen.inside(mask.data)
 
     def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
-        return judged(self, image, mask, aspect, self._segmenter.answer)
+        return judged(self._judging, image, mask, aspect, self._segmenter.answer)
 
     def aligned(self, image: Image, to: Image) -> np.ndarray:
         del image, to

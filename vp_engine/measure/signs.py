@@ -5,10 +5,12 @@ Nothing here decides: `vp_engine.vision.description` weighs these numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import edt
 import numpy as np
+from scipy.spatial import cKDTree
 
 from vp_engine.anatomy import PATHOLOGICAL_PARTS
 from vp_engine.measure.lesions import pieces
@@ -36,9 +38,80 @@ ventricles; shifts are away from the lesion, in mm; asymmetries are logarithms o
 
 _FAR_MM = 30.0
 
+_SIDES = ("left", "right")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What lesions of one image are seen against; worked out once.
+
+    Attributes
+    ----------
+    white, scale : float
+        Median of white matter, and the range over white matter, cortex and ventricles; in the image's unit. `scale` is
+        0 where there is no white matter to compare with.
+    gray, fluid : float
+        Medians above `white`, in units of `scale`.
+    across : (3,) float64 array or None
+        Direction from left to right in the world; None without cortex on both sides.
+    middle_mm : float
+        Where along it the middle of the head lies: the skull does not move, so between the outermost cortex of both.
+    third_ventricle_mm, thalami_mm : float or None
+        How far to the right of the middle they lie.
+    log_ratio : mapping of str to float
+        Logarithm of the left volume over the right one, of ventricles and of white matter.
+    ventricles : mapping of str to cKDTree
+        Points of the lateral ventricles by side, mm.
+    """
+
+    white: float
+    scale: float
+    gray: float
+    fluid: float
+    across: np.ndarray | None
+    middle_mm: float
+    third_ventricle_mm: float | None
+    thalami_mm: float | None
+    log_ratio: Mapping[str, float]
+    ventricles: Mapping[str, cKDTree]
+
+
+def head_of(image: np.ndarray, anatomy: Mapping[str, np.ndarray], affine: np.ndarray) -> Head:
+    """Measure what lesions of an image are seen against.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) array
+    anatomy : mapping of str to (X, Y, Z) bool array
+        Structures of `ANATOMY` on the same grid; what is missing counts as empty.
+    affine : (4, 4) array
+        Voxel to world, RAS+ mm.
+    """
+    parts = {"white": "cerebral_white_matter", "gray": "cerebral_cortex", "fluid": "lateral_ventricle"}
+    tissues = {name: _values(image, anatomy, [f"{side}_{part}" for side in _SIDES]) for name, part in parts.items()}
+    white = float(np.median(tissues["white"])) if len(tissues["white"]) else 0.0
+    scale = 0.0
+    if len(tissues["white"]):
+        low, high = np.percentile(np.concatenate([*tissues.values()]), (2, 98))
+        scale = max(float(high - low), 1e-6)
+    points = {name: _points(mask, affine) for name, mask in anatomy.items() if mask.any()}
+    across, middle_mm, (third_ventricle_mm, thalami_mm) = _middle(points)
+    return Head(
+        white=white,
+        scale=scale,
+        gray=_above(tissues["gray"], white, scale),
+        fluid=_above(tissues["fluid"], white, scale),
+        across=across,
+        middle_mm=middle_mm,
+        third_ventricle_mm=third_ventricle_mm,
+        thalami_mm=thalami_mm,
+        log_ratio={part: _log_ratio(points, part) for part in ("lateral_ventricle", "cerebral_white_matter")},
+        ventricles={side: cKDTree(points[name]) for side in _SIDES if (name := f"{side}_lateral_ventricle") in points},
+    )
+
 
 def lesion_signs(
-    image: np.ndarray, mask: np.ndarray, anatomy: Mapping[str, np.ndarray], affine: np.ndarray
+    image: np.ndarray, mask: np.ndarray, anatomy: Mapping[str, np.ndarray], affine: np.ndarray, head: Head
 ) -> np.ndarray:
     """Measure the signs of what a mask holds.
 
@@ -48,9 +121,11 @@ def lesion_signs(
     mask : (X, Y, Z) bool array
         Not empty.
     anatomy : mapping of str to (X, Y, Z) bool array
-        Structures of `ANATOMY` on the same grid.
+        Structures of `ANATOMY` on the same grid; of the kinds of lesion, what is missing counts as empty.
     affine : (4, 4) array
         Voxel to world, RAS+ mm.
+    head : Head
+        `head_of` the same image.
 
     Returns
     -------
@@ -64,136 +139,111 @@ def lesion_signs(
     """
     if not mask.any():
         raise ValueError("expected a mask that holds a lesion, got an empty one")
+    box = _box(mask)
+    inside = np.ascontiguousarray(mask[box])
+    voxels = int(np.count_nonzero(inside))
     found: dict[str, float] = dict.fromkeys(SIGNS, 0.0)
-    voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
-    voxels = int(np.count_nonzero(mask))
-    found["log_volume"] = float(np.log(voxels * voxel_mm3))
-    found["log_pieces"] = float(np.log(len(pieces(mask))))
-    for name in PATHOLOGICAL_PARTS:
-        found[f"share_{name}"] = np.count_nonzero(mask & anatomy[name]) / voxels if name in anatomy else 0.0
-    found |= _looks(image, mask, anatomy, affine)
-    found |= _displacements(mask, anatomy, affine)
+    found["log_volume"] = float(np.log(voxels * abs(float(np.linalg.det(affine[:3, :3])))))
+    found["log_pieces"] = float(np.log(len(pieces(inside))))
+    kinds = {name: inside & anatomy[name][box] for name in PATHOLOGICAL_PARTS if name in anatomy}
+    found |= {f"share_{name}": np.count_nonzero(kind) / voxels for name, kind in kinds.items()}
+    if head.scale:
+        found |= _looks(image[box], inside, kinds, affine, head)
+    if head.across is not None:
+        start = affine[:3, :3] @ [span.start for span in box]
+        found |= _displacements(_points(inside, affine) + start, head)
     signs = np.array([found[name] for name in SIGNS], dtype=np.float32)
     return np.nan_to_num(signs, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _looks(
-    image: np.ndarray, mask: np.ndarray, anatomy: Mapping[str, np.ndarray], affine: np.ndarray
+    image: np.ndarray, inside: np.ndarray, kinds: Mapping[str, np.ndarray], affine: np.ndarray, head: Head
 ) -> dict[str, float]:
-    """Intensities inside, from the border to the middle, and of the tissues they are compared with."""
-    tissues = {
-        name: _values(image, anatomy, (f"left_{part}", f"right_{part}"))
-        for name, part in (
-            ("white", "cerebral_white_matter"),
-            ("gray", "cerebral_cortex"),
-            ("fluid", "lateral_ventricle"),
-        )
-    }
-    if not len(tissues["white"]):
-        return {}
-    white = float(np.median(tissues["white"]))
-    low, high = np.percentile(np.concatenate([*tissues.values()]), (2, 98))
-    scale = max(float(high - low), 1e-6)
+    """Intensities inside, from the border to the middle, and of the kinds of lesion."""
 
     def above(values: np.ndarray) -> float:
-        return (float(np.median(values)) - white) / scale if len(values) else 0.0
+        return _above(values, head.white, head.scale)
 
-    inside = image[mask]
-    depth_mm = _depth_mm(mask, affine)
+    values, depth_mm = image[inside], _depth_mm(inside, affine)
     order = depth_mm / max(float(depth_mm.max()), 1e-6)
-    layers = [above(inside[(order > a) & (order <= b)]) for a, b in ((0, 0.4), (0.4, 0.7), (0.7, 1.0))]
-    p5, p95 = (np.percentile(inside, (5, 95)) - white) / scale
-    parts = {
-        name: above(image[mask & anatomy[part]]) if part in anatomy else 0.0
-        for name, part in (
-            ("enhancing", "enhancing_tumor"),
-            ("non_enhancing", "non_enhancing_tumor"),
-            ("edema", "edema"),
-        )
-    }
+    layers = [above(values[(order > a) & (order <= b)]) for a, b in ((0, 0.4), (0.4, 0.7), (0.7, 1.0))]
+    low, high = (np.percentile(values, (5, 95)) - head.white) / head.scale
+    parts = {"enhancing": "enhancing_tumor", "non_enhancing": "non_enhancing_tumor", "edema": "edema"}
     return {
         **dict(zip(("outer", "middle", "inner"), layers, strict=True)),
         "inner_less_outer": layers[2] - layers[0],
-        "spread": float(inside.std()) / scale,
-        "low": float(p5),
-        "high": float(p95),
-        "gray": above(tissues["gray"]),
-        "fluid": above(tissues["fluid"]),
-        **parts,
+        "spread": float(values.std()) / head.scale,
+        "low": float(low),
+        "high": float(high),
+        "gray": head.gray,
+        "fluid": head.fluid,
+        **{name: above(image[kinds[part]]) for name, part in parts.items() if part in kinds},
     }
 
 
-def _values(image: np.ndarray, anatomy: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+def _displacements(points_N3: np.ndarray, head: Head) -> dict[str, float]:
+    """What a mass does to its surroundings: a narrow ventricle on its side, and a middle that has moved away."""
+    right = float(points_N3.mean(0) @ head.across) > head.middle_mm
+    away, same = (-1.0, "right") if right else (1.0, "left")
+    nearest_mm = _FAR_MM
+    if same in head.ventricles:
+        distances, _ = head.ventricles[same].query(points_N3[::4], distance_upper_bound=_FAR_MM)
+        nearest_mm = float(min(distances.min(), _FAR_MM))
+    return {
+        "ventricle_asymmetry": away * head.log_ratio["lateral_ventricle"],
+        "hemisphere_asymmetry": away * head.log_ratio["cerebral_white_matter"],
+        "third_ventricle_shift": away * (head.third_ventricle_mm or 0.0),
+        "thalamus_shift": away * (head.thalami_mm or 0.0),
+        "ventricle_distance": nearest_mm,
+    }
+
+
+def _middle(points: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, float, tuple[float | None, float | None]]:
+    """Direction from left to right, where the middle lies along it, and third ventricle and thalami from there."""
+    cortex = [points.get(f"{side}_cerebral_cortex") for side in _SIDES]
+    if cortex[0] is None or cortex[1] is None:
+        return None, 0.0, (None, None)
+    across = cortex[1].mean(0) - cortex[0].mean(0)
+    across = across / max(float(np.linalg.norm(across)), 1e-6)
+    middle = float(np.mean([np.percentile(cortex[0] @ across, 1), np.percentile(cortex[1] @ across, 99)]))
+
+    def off(names: Sequence[str]) -> float | None:
+        if not all(name in points for name in names):
+            return None
+        return float(np.mean([points[name].mean(0) @ across for name in names])) - middle
+
+    return across, middle, (off(("third_ventricle",)), off(("left_thalamus", "right_thalamus")))
+
+
+def _log_ratio(points: Mapping[str, np.ndarray], part: str) -> float:
+    left, right = (len(points.get(f"{side}_{part}", ())) + 10 for side in _SIDES)
+    return float(np.log(left / right))
+
+
+def _above(values: np.ndarray, white: float, scale: float) -> float:
+    return (float(np.median(values)) - white) / scale if len(values) and scale else 0.0
+
+
+def _values(image: np.ndarray, anatomy: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     return np.concatenate([image[anatomy[name]] for name in names if name in anatomy] or [np.zeros(0, image.dtype)])
 
 
-def _depth_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Distance of each voxel inside, in C order, from the border; the axes of the grid are taken as at right angles."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+def _box(mask: np.ndarray) -> tuple[slice, slice, slice]:
     spans = []
     for axis in range(3):
         used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         spans.append(slice(int(used[0]), int(used[-1]) + 1))
-    box = np.ascontiguousarray(mask[tuple(spans)])
-    depths: np.ndarray = edt.edt(box, anisotropy=tuple(float(s) for s in spacing), black_border=True, parallel=1)[box]
+    return spans[0], spans[1], spans[2]
+
+
+def _depth_mm(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Distance of each voxel inside, in C order, from the border; the axes of the grid are taken as at right angles."""
+    spacing = tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    depths: np.ndarray = edt.edt(inside, anisotropy=spacing, black_border=True, parallel=1)[inside]
     return depths
-
-
-def _displacements(mask: np.ndarray, anatomy: Mapping[str, np.ndarray], affine: np.ndarray) -> dict[str, float]:
-    """What a mass does to its surroundings: a narrow ventricle on its side, and a middle that has moved away."""
-    centres = {name: _centre(one, affine) for name, one in anatomy.items() if one.any()}
-    cortex = [centres.get(f"{side}_cerebral_cortex") for side in ("left", "right")]
-    if cortex[0] is None or cortex[1] is None:
-        return {}
-    across = cortex[1] - cortex[0]  # from left to right, whatever the head's pose
-    across = across / max(float(np.linalg.norm(across)), 1e-6)
-    # the skull does not move: the middle of the head lies between the outermost cortex of both sides
-    ends = [
-        np.percentile(_points(anatomy[f"{side}_cerebral_cortex"], affine) @ across, share)
-        for side, share in (("left", 1), ("right", 99))
-    ]
-    middle = float(np.mean(ends))
-    right = float(_centre(mask, affine) @ across) > middle
-    same, other = ("right", "left") if right else ("left", "right")
-    away = -1.0 if right else 1.0
-
-    def voxels(name: str) -> int:
-        return int(np.count_nonzero(anatomy[name])) if name in anatomy else 0
-
-    def log_ratio(name: str) -> float:
-        return float(np.log((voxels(f"{same}_{name}") + 10) / (voxels(f"{other}_{name}") + 10)))
-
-    def shift(names: tuple[str, ...]) -> float:
-        present = [centres[name] for name in names if name in centres]
-        if len(present) < len(names):
-            return 0.0
-        return away * (float(np.mean(present, axis=0) @ across) - middle)
-
-    return {
-        "ventricle_asymmetry": log_ratio("lateral_ventricle"),
-        "hemisphere_asymmetry": log_ratio("cerebral_white_matter"),
-        "third_ventricle_shift": shift(("third_ventricle",)),
-        "thalamus_shift": shift(("left_thalamus", "right_thalamus")),
-        "ventricle_distance": _nearest_mm(mask, anatomy.get(f"{same}_lateral_ventricle"), affine),
-    }
 
 
 def _points(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """World coordinates of the voxels inside, (N, 3) mm."""
     points: np.ndarray = np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
     return points
-
-
-def _centre(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    centre: np.ndarray = affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3]
-    return centre
-
-
-def _nearest_mm(mask: np.ndarray, other: np.ndarray | None, affine: np.ndarray) -> float:
-    """Distance to another mask, at most `_FAR_MM`."""
-    from scipy.spatial import cKDTree
-
-    if other is None or not other.any():
-        return _FAR_MM
-    found, _ = cKDTree(_points(other, affine)).query(_points(mask, affine)[::4], distance_upper_bound=_FAR_MM)
-    return float(min(found.min(), _FAR_MM))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.errors import WeightsError
 from vp_engine.measure.regions import largest_component
-from vp_engine.measure.signs import ANATOMY, SIGNS, lesion_signs
+from vp_engine.measure.signs import ANATOMY, SIGNS, head_of, lesion_signs
 from vp_engine.synthesis.lesion_cases import LesionCase, lesion_cases
 from vp_engine.training.logistic import logistic
 from vp_engine.training.sources import Archives
@@ -112,9 +112,9 @@ def seen_of(segmenter: NetworkSegmenter, case: LesionCase) -> Iterator[NDArray[n
     piece = largest_component(whole)
     if not (piece & case.lesion).any():
         return
-    features = segmenter.features(case.scan)
+    features, head = segmenter.features(case.scan), head_of(case.scan.data, found, case.scan.affine)
     for mask in (whole,) if np.array_equal(whole, piece) else (whole, piece):
-        signs = lesion_signs(case.scan.data, mask, found, case.scan.affine)
+        signs = lesion_signs(case.scan.data, mask, found, case.scan.affine, head)
         yield np.concatenate([signs, features.inside(mask)])
 
 
