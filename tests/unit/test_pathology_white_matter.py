@@ -128,6 +128,8 @@ def test_lesions_from_noise_have_the_share_asked_for(
     assert int(new.sum()) == pytest.approx(share * int(voxels_of(cleared, WHITE_MATTER).sum()), abs=2)
     assert torch.equal(ill[~new], cleared[~new])
     assert torch.equal(ill == LESION[0], new & (cleared == LEFT))
+    other = apply_white_matter_lesions(WhiteMatterLesions(True, grown=replace(grown, seed=4)), head, box)
+    assert int((voxels_of(other, LESION) & new).sum()) < 0.5 * int(new.sum())
 
 
 def test_lesions_grow_where_they_are_asked_to(head: Tensor, box: np.ndarray) -> None:
