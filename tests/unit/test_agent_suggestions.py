@@ -107,10 +107,10 @@ def test_spelling(prompt: str, names: tuple[str, ...]) -> None:
     assert alike(prompt) == names
 
 
-def test_periventricular_lesions_are_shown_the_way_to_a_distance() -> None:
-    text = suggestion("How many periventricular lesions are there?")
+def test_lesions_of_other_places_are_shown_the_places_that_are_known() -> None:
+    text = suggestion("How many thalamic lesions are there?")
     assert "white matter lesions" in text
-    assert "within 10 mm of the ventricles" in text
+    assert "deep gray matter" in text
 
 
 def test_words_of_the_prompt_are_not_repeated() -> None:
