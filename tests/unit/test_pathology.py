@@ -307,7 +307,10 @@ def test_blood_has_a_rim_and_edema_and_pushes(head: Tensor, plain: Tensor) -> No
     assert not voxels_of(apply_hemorrhage(replace(bleeding, rim=0.0, edema=0.0), plain), (BLOOD_RIM, EDEMA)).any()
     pushed, still = (apply_hemorrhage(replace(bleeding, push=push), head) for push in (0.9, 0.0))
     assert not torch.equal(pushed, still)
-    assert of_brain(head)[still == BLOOD].all()
+    beside_cortex = Blob(at(head, torch.tensor([20, 48, 48]), WHITE_MATTER), np.full(3, 12.0), np.zeros((2, 2, 2)))
+    lobar = apply_hemorrhage(Hemorrhage(beside_cortex, rim=0.0, edema=0.0, push=0.0), head) == BLOOD
+    assert {LEFT, CORTEX} <= set(head[lobar].tolist())
+    assert of_brain(head)[lobar].all(), "none in the fluid outside"
 
 
 def test_cavities_open_to_the_surface_and_leave_the_fluid_around(head: Tensor) -> None:
