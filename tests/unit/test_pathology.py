@@ -318,7 +318,9 @@ def test_cavities_open_to_the_surface_and_leave_the_fluid_around(head: Tensor) -
     blob = Blob(site, np.full(3, 12.0), np.zeros((2, 2, 2)))
     opened = apply_resection(Resection(blob, residual=0.0, edema=0.3), head)
     cavity = opened == SURGICAL_CAVITY
-    assert cavity[48, 48, 84], "begins where the cortex is"
+    for start in ((48, 48, 84), (48, 84, 48), (12, 48, 48)):
+        small = Blob(at(head, torch.tensor(start), (CORTEX, 42)), np.full(3, 7.0), np.zeros((2, 2, 2)))
+        assert apply_resection(Resection(small, 0.0, 0.0), head)[start] == SURGICAL_CAVITY
     assert (beside(cavity) & (opened == CSF)).any()
     assert of_brain(head)[cavity].all()
     assert set(head[opened == EDEMA].tolist()) <= {LEFT, RIGHT, *LESION}
