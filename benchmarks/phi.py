@@ -26,8 +26,8 @@ from vp_engine.cohort.weights import model_folder
 from vp_engine.synthesis.label_maps import load_label_maps
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import random_head
+from vp_engine.training.features import features_and_truth
 from vp_engine.training.sources import HELD_OUT_MAPS
-from vp_engine.training.vision import features_and_truth
 from vp_engine.vision.checkpoint import from_pretrained
 from vp_engine.vision.network import VisionNetwork, voxel_rows
 

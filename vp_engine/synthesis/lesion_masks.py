@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vp_engine.synthesis.blobs import Box
 
-_MNI_BRAIN_MM = np.array([[-72.0, -106.0, -60.0], [72.0, 72.0, 80.0]])
-"""Corners of the box around hemispheres and cerebellum of the MNI152 brain."""
+_MNI_BRAIN_MM = np.array([[-72.0, -106.0, -65.5], [72.0, 72.0, 74.5]])
+"""Corners of the box around hemispheres and cerebellum of the MNI152 brain, lowered until the lateral ventricles of the
+maps lie on those of the template: heads are pitched, and the box does not know."""
 _KNOTS = 6
 
 

@@ -26,8 +26,8 @@ from vp_engine.synthesis.scan import random_head
 from vp_engine.training.agent import batch_losses
 from vp_engine.training.agent_batches import Encoder, training_batches
 from vp_engine.training.appearances import appearances_in
+from vp_engine.training.features import features_and_truth
 from vp_engine.training.sources import HELD_OUT_MAPS
-from vp_engine.training.vision import features_and_truth
 from vp_engine.vision.checkpoint import from_pretrained, save_pretrained
 from vp_engine.vision.network import VisionNetwork, voxel_rows
 

@@ -22,13 +22,12 @@ from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import SyntheticHead, random_head
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
+from vp_engine.training.features import features_and_truth
 from vp_engine.training.losses import segmentation_loss
 from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import extended, save_pretrained
-from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
-from vp_engine.vision.pooling import block_mean, pooled_affine
-from vp_engine.vision.precision import mixed_precision
+from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
 
 _LESIONS = slice(1 + len(ANATOMICAL_PARTS), 1 + len(PARTS))
 
@@ -123,6 +122,9 @@ _ILL_COARSE = replace(_COARSE, **{**_ILL, **_FOCAL}, spacing_mm=(2.0, 3.2))  # t
 _ILL_WHOLE = replace(_WHOLE, **_ILL)  # type: ignore[arg-type]
 _ILL_CROP = replace(_CROP, **{**_ILL, **_SMALLER})  # type: ignore[arg-type]
 
+_RARE = {"lesion_free": 1.0, "pasted_lesions": 0.25, "grown_lesions": 0.12, "tumor": 0.16}
+_RARE_WHOLE, _RARE_CROP = replace(_ILL_WHOLE, **_RARE), replace(_ILL_CROP, **_RARE)  # type: ignore[arg-type]
+
 RECIPES: dict[str, VisionRecipe] = {
     "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
     "gpu-1mm": VisionRecipe(
@@ -142,6 +144,14 @@ RECIPES: dict[str, VisionRecipe] = {
         seed=6,
         validate_every=500,
     ),
+    "cpu-pathology-rare": VisionRecipe(
+        (Stage(230, (_RARE_CROP, _RARE_CROP, _RARE_WHOLE)),),
+        learning_rate=5e-4,
+        warmup_steps=10,
+        decay_steps=190,
+        average_decay=0.98,
+        seed=7,
+    ),
     "smoke": VisionRecipe(
         (Stage(2, (_COARSE,)), Stage(2, (_CROP,))),
         warmup_steps=1,
@@ -153,8 +163,9 @@ RECIPES: dict[str, VisionRecipe] = {
         fine_channels=8,
     ),
 }
-"""Named runs: `cpu-1mm` made the first weights, and `cpu-pathology`, started from them, the released ones; `gpu-1mm` is
-`cpu-1mm` for a device that also makes the images; `smoke` shows in seconds that everything is connected."""
+"""Named runs: `cpu-1mm` made the first weights; started from them, `cpu-pathology` teaches what lesions are and
+`cpu-pathology-rare` that most heads have none: it gave the released ones. `gpu-1mm` is `cpu-1mm` for a device that also
+makes the images; `smoke` shows in seconds that everything is connected."""
 
 
 def train_vision(
@@ -283,38 +294,6 @@ class _Heads(Dataset[SyntheticHead]):
         rng = np.random.default_rng([self.recipe.seed, step])
         ranges = self.recipe.ranges(step, rng)
         return random_head(rng, self.maps, ranges, lesions=self.lesions, device=self.device)
-
-
-def features_and_truth(network: VisionNetwork, head: SyntheticHead, device: str) -> list[tuple[Tensor, Tensor]]:
-    """Features and truth of every level and stream that the loss looks at: the trunk's, then the fine level's.
-
-    Features are (1, C, X, Y, Z), the truth of their voxels is (X · Y · Z,) in C order.
-    """
-    config = network.config
-    images = [image.to(device) for image in head.images]
-    grids = [
-        entry_shape((x.shape[0], x.shape[1], x.shape[2]), a, config.entry_spacing_mm)
-        for x, a in zip(images, head.affines, strict=True)
-    ]
-    coarse = [block_mean(x[None, None], grid)[0, 0] for x, grid in zip(images, grids, strict=True)]
-    affines = [pooled_affine(a, x.shape, g) for x, a, g in zip(images, head.affines, grids, strict=True)]
-    found = []
-    with mixed_precision(device):
-        streams = network.trunk(coarse, affines)
-        for image, trunk, target in zip(images, streams, head.targets, strict=True):
-            found.append((trunk, _nearest(target.to(device), trunk.shape[2:]).flatten()))
-            if image.shape != trunk.shape[2:] and config.fine_channels:
-                found.append((network.fine(image, trunk), target.to(device).flatten()))
-    return found
-
-
-def _nearest(target_XYZ: Tensor, shape: torch.Size) -> Tensor:
-    """Labels at the voxel nearest to each voxel centre of a grid of the same extent."""
-    for axis, (n, m) in enumerate(zip(target_XYZ.shape, shape, strict=True)):
-        if n != m:
-            at = ((torch.arange(m, device=target_XYZ.device) + 0.5) * n / m).long()
-            target_XYZ = target_XYZ.index_select(axis, at)
-    return target_XYZ
 
 
 def _loss(

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from vp_engine.errors import WeightsError
 from vp_engine.vision.network import VisionConfig, VisionNetwork
@@ -54,30 +53,15 @@ def extended(folder: Path, config: VisionConfig, *, like: str) -> VisionNetwork:
         )
     network = VisionNetwork(config)
     network.load_state_dict({**known.state_dict(), "phi": network.phi})
-    new = len(config.structures) - len(names)
+    copied = 1 + names.index(like)
     for head in (network.head, network.fine_head) if config.fine_channels else (network.head,):
-        _begin_as_copies(head, network.phi, new=new, of=names.index(like), lower_bias=head is network.head)
+        heads_KC = network.heads(head)
+        wanted_KC = heads_KC.clone()
+        wanted_KC[1 + len(names) :] = heads_KC[copied]
+        if head is network.head:
+            wanted_KC[1 + len(names) :, -1] -= _LESS_PROBABLE
+        network.change_heads(head, wanted_KC - heads_KC)
     return network
-
-
-@torch.no_grad()
-def _begin_as_copies(head: nn.Sequential, phi_KP: Tensor, *, new: int, of: int, lower_bias: bool) -> None:
-    """Make the weights of the last codes those of a known one by the smallest change of the last layer."""
-    codes = torch.cat([torch.zeros_like(phi_KP[:1]), phi_KP]).double()
-    last = head[-1]
-    if not new or not isinstance(last, nn.Linear):
-        return
-    hidden = head[:-1](codes.float()).double()
-    hidden = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)  # (1 + K, H + 1): the bias is one more column
-    matrix = torch.cat([last.weight, last.bias[:, None]], 1).double()
-    change = torch.zeros(len(codes), len(matrix), dtype=torch.float64)
-    found = hidden @ matrix.T
-    change[-new:] = found[1 + of] - found[-new:]
-    if lower_bias:
-        change[-new:, -1] -= _LESS_PROBABLE
-    matrix += (torch.linalg.pinv(hidden) @ change).T
-    last.weight.copy_(matrix[:, :-1])
-    last.bias.copy_(matrix[:, -1])
 
 
 def from_pretrained(folder: Path, *, device: str = "cpu") -> VisionNetwork:

@@ -8,6 +8,7 @@ Neither depends on the target: φ of each target forms the weights of a pointwis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -184,6 +185,30 @@ class VisionNetwork(nn.Module):
         with torch.autocast(x_NC.device.type, enabled=False):
             weights = self._weights(phi_KP.float(), x_NC.shape[1])
             return torch.addmm(weights[:, -1:], weights[:, :-1], x_NC.float().T)
+
+    @torch.no_grad()
+    def heads(self, head: nn.Sequential) -> Tensor:
+        """Weights and bias of the background (first) and each part, at the trunk or the fine level; (1 + K, C + 1)."""
+        weights: Tensor = head(torch.cat([torch.zeros_like(self.phi[:1]), self.phi]))
+        return weights
+
+    @torch.no_grad()
+    def change_heads(self, head: nn.Sequential, change_KC: Tensor) -> None:
+        """Add something to the weights of the parts, by the smallest change of the last layer that does it.
+
+        Parameters
+        ----------
+        head : torch.nn.Sequential
+            The trunk's or the fine level's.
+        change_KC : torch.Tensor, shape (1 + K, C + 1)
+            0 for what is to stay as it is.
+        """
+        hidden = head[:-1](torch.cat([torch.zeros_like(self.phi[:1]), self.phi])).double()
+        hidden = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)  # the bias is one more column
+        change = (torch.linalg.pinv(hidden) @ change_KC.double()).T
+        last = cast("nn.Linear", head[-1])
+        last.weight.add_(change[:, :-1].float())
+        last.bias.add_(change[:, -1].float())
 
     def _weights(self, phi_KP: Tensor, channels: int) -> Tensor:
         """Weights and bias (K, C + 1) of the heads for features of the trunk or, with more channels, of both levels."""
