@@ -88,10 +88,10 @@ _ASKED: _Draws = {
     draw_halves: 4,
 }
 _FAMILIES: tuple[tuple[_Draws, float], ...] = (
-    (_OLD, 0.35),
-    (REGION_DRAWS, 0.15),
-    (_ASKED, 0.10),
-    (LESION_DRAWS, 0.40),
+    (_OLD, 0.49),
+    (REGION_DRAWS, 0.19),
+    (_ASKED, 0.11),
+    (LESION_DRAWS, 0.21),
 )
 """Kinds of requests with their shares among those that are no short ones and no lists."""
 
