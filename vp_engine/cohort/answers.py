@@ -54,10 +54,11 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
     if transcript.status != "ok":
         return _not_done(transcript)
     followed = followed_rows(results)
-    others = [row for row in results if row not in (*followed.numbers, *followed.words)]
+    others = _without(results, (*followed.numbers, *followed.words))
     described = described_rows(others)
-    numbers = [row for row in others if isinstance(row, Number) and row not in described.numbers]
-    words = [row for row in others if isinstance(row, Text) and row not in described.words]
+    left = _without(others, (*described.numbers, *described.words))
+    numbers = [row for row in left if isinstance(row, Number)]
+    words = [row for row in left if isinstance(row, Text)]
     turns = [turn for turn in transcript.turns if turn.observation.status in ("ok", "done")]
     made = calculations(turn.instruction.code for turn in turns)
     found = [*_read(turns, numbers)] if words else []
@@ -86,6 +87,12 @@ def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable
         ),
     ]
     return " ".join(said) or "Nothing was measured and nothing outlined."
+
+
+def _without(results: Sequence[Result], told: Iterable[Result]) -> list[Result]:
+    """Results that are not told elsewhere; there may be thousands, so the same objects and not equal ones."""
+    ids = {id(row) for row in told}
+    return [row for row in results if id(row) not in ids]
 
 
 def _at_most(most: int, sentences: Iterable[str]) -> list[str]:

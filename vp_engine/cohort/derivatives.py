@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -265,12 +265,16 @@ def _write_scan(root: Path, task: Task, path: str, drawn: Drawn, *, scans: Scans
     place = (task.participant, scan.session, task.prompt_id)
     entities = parse_entities(scan.entities)
     packed = pack(found)
-    images = [] if packed.labels is None else [(dseg_name(*place, entities, space=space), packed.labels, packed.shared)]
-    for name in packed.alone:
-        mask = found[name].full().astype(np.uint8)
-        images.append((mask_name(*place, name, entities, space=space), mask, (name,)))
+
+    def images() -> Iterator[tuple[PurePosixPath, np.ndarray, Sequence[str]]]:
+        """One at a time: there may be hundreds of lesions, each as large as the scan."""
+        if packed.labels is not None:
+            yield dseg_name(*place, entities, space=space), packed.labels, packed.shared
+        for name in packed.alone:
+            yield mask_name(*place, name, entities, space=space), found[name].full().astype(np.uint8), (name,)
+
     voxel_mm3 = voxel_volume_mm3(like.affine)
-    for file, labels, names in images:
+    for file, labels, names in images():
         described = about if any(name in STRUCTURES for name in names) else about_regions
         sha256 = _write_image(root, file, labels, like=like, about=described, into=into)
         is_dseg = labels is packed.labels

@@ -79,6 +79,8 @@ def judged(judging: Judging, image: Image, mask: Mask, aspect: str, answer: Answ
     if aspect == "enhancement" and image.suffix != "T1w":
         return "unclear", 0.0
     word, probability = answer(aspect, judging.numbers(image, mask))
+    if word == "unclear":
+        return "unclear", 0.0
     if aspect == "enhancement" and word == "no" and WITH_CONTRAST_AGENT not in image.flags:
         return "unclear", 0.0
     return word, probability

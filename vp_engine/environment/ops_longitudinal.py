@@ -149,7 +149,11 @@ def _matched(context: Context, earlier: Mask, later: Mask) -> _Matched:
     for mask, own in zip((earlier, later), numbers, strict=True):
         _require_few(mask, int(own.max(initial=0)))
     carried = carrying.carried_labels(numbers[0], placed_affine, later.data.shape, later.image.affine)
-    links = following.linked_pieces(carried, numbers[1], later.image.affine)
+    back = carrying.carried_labels(numbers[1], later.image.affine, earlier.data.shape, placed_affine)
+    links = {  # both ways: on thicker slices two lesions may come to lie in one voxel, which holds one number
+        *following.linked_pieces(carried, numbers[1], later.image.affine),
+        *following.linked_pieces(numbers[0], back, placed_affine),
+    }
     affines = {"earlier_affine": earlier.image.affine, "later_affine": later.image.affine}
     same_grid = earlier.data.shape == later.data.shape and np.allclose(
         placed_affine, later.image.affine, rtol=0.0, atol=1e-3

@@ -13,6 +13,7 @@ from vp_engine.environment.grids import all_flags, on_grid, require_same_session
 from vp_engine.environment.ops_images import require_lateralised
 from vp_engine.environment.ops_lesions import chosen, few_pieces
 from vp_engine.environment.ops_masks import number_of
+from vp_engine.environment.regions import not_found
 from vp_engine.environment.registry import Aspect, Context, Place, Signal
 from vp_engine.environment.values import Image, Mask, Number, Text
 from vp_engine.errors import RequestRefused
@@ -51,7 +52,7 @@ def located(context: Context, image: Image, mask: Mask, place: Place) -> Mask:
         require_lateralised(mask.image, place)
     found, flags = _located(context, image, mask)
     kept = [piece for piece, where in found if where.lies_in(place)]
-    return chosen(f"{mask.structure}_in_{place}", kept, mask, flags=flags)
+    return chosen(f"{mask.structure}_in_{place}", kept, mask, flags=all_flags(flags, _of_another(image, mask)))
 
 
 def with_signal(context: Context, image: Image, mask: Mask, signal: Signal) -> Mask:
@@ -73,8 +74,9 @@ def with_signal(context: Context, image: Image, mask: Mask, signal: Signal) -> M
         kept = [piece for _, piece in ordered[:1]]
     else:
         kept = [piece for ratio, piece in known if describing.signal_word(ratio) == signal]
-    flags = (SIGNAL_UNKNOWN,) if len(known) < len(found) else ()
-    return chosen(f"{mask.structure}_{signal}_on_{image.suffix}", kept, mask, flags=all_flags(flags, moved))
+    unknown = (SIGNAL_UNKNOWN,) if len(known) < len(found) else ()
+    flags = all_flags(unknown, moved, _of_another(image, mask))
+    return chosen(f"{mask.structure}_{signal}_on_{image.suffix}", kept, mask, flags=flags)
 
 
 def relative_intensity(context: Context, image: Image, mask: Mask) -> Number:
@@ -122,10 +124,15 @@ def describe(context: Context, image: Image, mask: Mask, aspect: Aspect) -> Text
     )
 
 
+def _of_another(image: Image, mask: Mask) -> tuple[str, ...]:
+    """Flags of the image that a choice rests on, where it is not the mask's own."""
+    return image.flags if image.suffix != mask.image.suffix else ()
+
+
 def _described(context: Context, image: Image, mask: Mask, aspect: str) -> tuple[str, float, tuple[str, ...]]:
     require_same_session(mask, image)
     if not mask.data.any():
-        return (*describing.number([]), ())
+        return (*UNCLEAR, ("empty_mask",)) if not_found(mask) else (*describing.number([]), ())
     if aspect in _OF_LOCATION:
         return _described_place(context, image, mask, aspect)
     if aspect == "number":

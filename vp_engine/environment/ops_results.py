@@ -106,8 +106,9 @@ def _same_file(kept: Result, new: Mask | Cutout) -> bool:
 
 
 def _add(context: Context, row: Number | Text) -> None:
+    key = row_key(row)
     for kept in context.results:
-        if isinstance(kept, (Mask, Cutout)) or row_key(kept) != row_key(row):
+        if isinstance(kept, (Mask, Cutout)) or kept.target != row.target or row_key(kept) != key:
             continue
         if kept == row:
             return

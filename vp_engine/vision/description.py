@@ -132,7 +132,7 @@ def load_description(folder: Path) -> DescriptionModel | None:
             if min(scale) <= 0:
                 raise ValueError(f"{name} has a scale that is not positive")
             questions[name] = Question(mean, scale, slopes, intercept, sure_from)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise WeightsError(
             f"{path} cannot be used ({error}); `vp train description` fits it anew.", code="description_unreadable"
         ) from error
