@@ -45,7 +45,8 @@ def test_a_lesion_is_one_sentence_with_all_that_is_known_of_it() -> None:
     )
     assert said(*rows, prompt="in ml") == (
         "Lesion 1: volume 2.31 mL, largest diameter 18.2 mm, perpendicular diameter 11.0 mm, in the right frontal "
-        "lobe, brighter than white matter on FLAIR, ring-like (unsure: 0.60). Lesion 2: volume 0.0900 mL, infratentorial."
+        "lobe, brighter than white matter on FLAIR, ring-like (unsure: 0.60). "
+        "Lesion 2: volume 0.0900 mL, infratentorial."
     )
 
 

@@ -116,8 +116,9 @@ def test_every_structure_has_three_words_that_each_held_out_language_has_alone()
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_intent_of_regions_and_questions_has_sentences(split: Split) -> None:
-    names = ("union_measure", "dilate_show", "part_show", "strip", "isolate", "crop", "share", "presence", "describe_all",
-             "lesion_side", "brightness", "quality", "quality_instead", "side_numbers", "contrast_kind")  # fmt: skip
+    names = ("union_measure", "dilate_show", "part_show", "strip", "isolate", "crop", "share", "presence",
+             "describe_all", "lesion_side", "brightness", "quality", "quality_instead", "side_numbers",
+             "contrast_kind")  # fmt: skip
     assert all(lexicon(split).sentences[name] for name in names)
 
 
