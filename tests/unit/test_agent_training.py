@@ -30,7 +30,7 @@ from vp_engine.environment.values import FEATURES
 from vp_engine.errors import ConfigError, WeightsError
 from vp_engine.training.agent import RECIPES, Beginning, learning_rate, train_agent
 from vp_engine.training.agent_batches import IGNORED, Encoder, training_batches
-from vp_engine.training.warm_start import warm_start
+from vp_engine.training.warm_start import keep_of_start, warm_start
 
 EMBEDDING, TIED = "llama.model.embed_tokens.weight", "llama.lm_head.weight"
 
@@ -183,6 +183,25 @@ def test_a_run_goes_on_from_released_weights(trained: tuple[Path, list[str]], tm
     assert lines
     with pytest.raises(ConfigError, match="weights"):
         train_agent(tmp_path / "out", recipe="smoke", steps=2, report=lines.append)
+
+
+def test_a_share_of_what_a_run_began_from_is_kept_but_for_what_is_new(
+    trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    old = _older(trained[0], tmp_path / "old", without="place:")
+    begun, changed = warm_start(old)[0], warm_start(old)[0]
+    with torch.no_grad():
+        for weight in changed.parameters():
+            weight.add_(1.0)
+    weights = keep_of_start(changed, old, 0.25).state_dict()
+    before = begun.state_dict()
+    away = {name: weights[name] - before[name] for name in weights}
+    new = torch.tensor([terminal.startswith("place:") for terminal in TERMINALS])
+    assert torch.allclose(away[EMBEDDING][new], torch.tensor(1.0))
+    assert torch.allclose(away[EMBEDDING][~new], torch.tensor(0.75))
+    assert torch.equal(weights[EMBEDDING], weights[TIED])
+    assert torch.allclose(away["phi.0.weight"], torch.tensor(1.0))
+    assert torch.allclose(away["bridge.weight"], torch.tensor(0.75), atol=1e-6)
 
 
 def test_there_is_one_beginning_and_it_fits_the_recipe(trained: tuple[Path, list[str]], tmp_path: Path) -> None:

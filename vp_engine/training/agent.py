@@ -29,7 +29,7 @@ from vp_engine.training.agent_batches import IGNORED, Appearances, Batch, Encode
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.training.reader import pretrained_reader
-from vp_engine.training.warm_start import name_vector, warm_start
+from vp_engine.training.warm_start import keep_of_start, name_vector, warm_start
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RUN_FILE = "run.json"
@@ -53,6 +53,8 @@ class AgentRecipe:
         First layers of a pre-trained reader that stay as they are too.
     mixed : bool
         Whether products of matrices are rounded to bfloat16, which processors with such instructions are faster at.
+    kept : float
+        Share of the weights that a run began from in those it leaves behind in the end (`keep_of_start`).
     phi_weight : float
         Of the φ loss beside the cross-entropy of program tokens.
     average_decay : float
@@ -82,6 +84,7 @@ class AgentRecipe:
     reader_factor: float = 0.1
     frozen_layers: int = 0
     mixed: bool = False
+    kept: float = 0.0
     phi_weight: float = 0.3
     average_decay: float = 0.995
     hidden: int = 192
@@ -104,7 +107,7 @@ RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
         "default": AgentRecipe(),
         # from released weights (--start), when words and programs are added to the language
         "further": AgentRecipe(
-            steps=1500, learning_rate=1.0e-3, warmup=60, average_decay=0.99, frozen_layers=2, mixed=True
+            steps=2000, learning_rate=1.0e-3, warmup=60, average_decay=0.99, frozen_layers=2, mixed=True, kept=0.25
         ),
         "smoke": AgentRecipe(
             steps=4,
@@ -257,6 +260,8 @@ def train_agent(
             recent.clear()
             save_checkpoint(out / CHECKPOINT_FILE, model, average, optimizer.optimizers)
             save_model(averaged, out)
+    if begin.weights and chosen.kept:
+        save_model(keep_of_start(averaged, begin.weights, chosen.kept), out)
     return out
 
 

@@ -16,6 +16,7 @@ from vp_engine.agent.tokenizer import load_tokenizer
 
 _EMBEDDING = "llama.model.embed_tokens.weight"
 _TIED = "llama.lm_head.weight"
+_PHI = "phi."
 _OWN_SHARE = 0.3
 """How far a new terminal lies from the mean of its kind, in units of a terminal's length."""
 _NAMED = 0.85
@@ -47,6 +48,39 @@ def warm_start(folder: Path) -> tuple[LanguageModel, Tokenizer]:
     table_VH = _table(old, tokenizer)
     model.load_state_dict({**weights, _EMBEDDING: table_VH, _TIED: table_VH})
     return model, tokenizer
+
+
+@torch.no_grad()
+def keep_of_start(trained: LanguageModel, folder: Path, share: float) -> LanguageModel:
+    """Average what was trained on with what it began from, so that less of that is forgotten.
+
+    Parameters
+    ----------
+    trained : LanguageModel
+        After training; it is changed.
+    folder : Path
+        Released weights that it began from.
+    share : float
+        Of the released weights in the average, 0 to 1. Terminals that were new, and the head of φ, whose codes change
+        with the structures there are, stay as they were trained.
+
+    References
+    ----------
+    Wortsman et al. 2022, *Robust fine-tuning of zero-shot models* (WiSE-FT).
+    """
+    begun, _ = warm_start(folder)
+    known = set(load_model(folder, terminals=()).config.terminals)
+    new_V = torch.tensor([terminal not in known for terminal in TERMINALS])
+    before, after = begun.state_dict(), trained.state_dict()
+    for name, weight in after.items():
+        if name.startswith(_PHI):
+            continue
+        mixed = torch.lerp(weight, before[name], share)
+        if name in (_EMBEDDING, _TIED):
+            mixed[new_V] = weight[new_V]
+        after[name] = mixed
+    trained.load_state_dict(after)
+    return trained
 
 
 @torch.no_grad()
