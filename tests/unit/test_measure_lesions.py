@@ -220,3 +220,12 @@ def test_the_lesion_itself_is_no_white_matter() -> None:
     assert 200 < (shell & ~lesion).sum() < lesion.sum()
     nothing = np.zeros_like(shell)
     assert lesions.relative_intensity(image, lesions.as_piece(lesion), (shell, nothing), moved) == pytest.approx(1.5)
+
+
+def test_of_several_longest_diameters_the_order_of_the_grid_does_not_choose() -> None:
+    mask = np.zeros((7, 7, 2), bool)
+    mask[1:6, 3, :] = True  # a row in both slices, and a line across it in one
+    mask[3, 2:5, 1] = True
+    flipped = np.diag([1.0, 1.0, -1.0, 1.0])
+    assert lesions.perpendicular_diameter_mm(mask, IDENTITY) == pytest.approx(2)
+    assert lesions.perpendicular_diameter_mm(mask[:, :, ::-1], flipped) == pytest.approx(2)

@@ -25,6 +25,8 @@ LEAST_WHITE_MATTER_MM3 = 200.0
 THICKER = 1.25
 """Slices this much thicker than the pixels are wide were taken as slices; otherwise the plane is axial."""
 
+_ROUNDING_MM = 1e-6
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
@@ -142,7 +144,8 @@ def perpendicular_diameter_mm(mask: np.ndarray, affine: np.ndarray) -> float:
     As in RECIST and RANO, both diameters lie in one slice: the slices are those of the file where they are thicker
     than the pixels are wide (by a quarter at least), else the axial ones. The longest diameter is measured between
     voxel centres in every slice; in the slice where it is longest, the longest line at right angles to it
-    between two voxels of the mask is taken, to within half a pixel. 0 for a row of voxels.
+    between two voxels of the mask is taken, to within half a pixel. Of several longest ones the one with the longest
+    line across it counts, so that the order of the axes does not matter. 0 for a row of voxels.
 
     Raises
     ------
@@ -157,21 +160,27 @@ def perpendicular_diameter_mm(mask: np.ndarray, affine: np.ndarray) -> float:
     box, box_affine = cropped(mask, affine)
     axis = slice_axis(box_affine)
     matrix = np.delete(box_affine[:3, :3], axis, axis=1)
-    longest_mm, ends_mm, chosen = -1.0, np.zeros((2, 3)), box[:, :, 0]
-    for plane in np.moveaxis(box, axis, 0):
-        if plane.any():
-            found_mm = _farthest(_row_ends(plane) @ matrix.T)
-            length_mm = float(np.linalg.norm(found_mm[1] - found_mm[0]))
-            if length_mm > longest_mm:
-                longest_mm, ends_mm, chosen = length_mm, found_mm, plane
-    if longest_mm <= 0.0:
-        return 0.0
-    along = (ends_mm[1] - ends_mm[0]) / longest_mm
-    points_mm = np.argwhere(chosen) @ matrix.T
     normal = np.cross(matrix[:, 0], matrix[:, 1])
-    across = np.cross(normal / np.linalg.norm(normal), along)
+    normal = normal / np.linalg.norm(normal)
     half_pixel_mm = float(np.linalg.norm(matrix, axis=0).max()) / 2
-    return _widest(points_mm @ along, points_mm @ across, half_pixel_mm)
+    longest_mm = widest_mm = 0.0
+    for plane in np.moveaxis(box, axis, 0):
+        if not plane.any():
+            continue
+        corners_mm = hull_corners(_row_ends(plane) @ matrix.T)
+        apart_mm = np.linalg.norm(corners_mm[:, None] - corners_mm[None], axis=2)
+        length_mm = float(apart_mm.max())
+        if length_mm <= 0.0 or length_mm < longest_mm - _ROUNDING_MM:
+            continue
+        points_mm = np.argwhere(plane) @ matrix.T
+        width_mm = 0.0
+        for start, end in np.argwhere(np.triu(apart_mm >= length_mm - _ROUNDING_MM)):
+            along = (corners_mm[end] - corners_mm[start]) / length_mm
+            across = np.cross(normal, along)
+            width_mm = max(width_mm, _widest(points_mm @ along, points_mm @ across, half_pixel_mm))
+        widest_mm = width_mm if length_mm > longest_mm + _ROUNDING_MM else max(widest_mm, width_mm)
+        longest_mm = max(longest_mm, length_mm)
+    return widest_mm
 
 
 def slice_axis(affine: np.ndarray) -> int:
@@ -245,13 +254,6 @@ def _row_ends(plane: np.ndarray) -> np.ndarray:
     first = plane[rows].argmax(axis=1)
     last = plane.shape[1] - 1 - plane[rows][:, ::-1].argmax(axis=1)
     return np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
-
-
-def _farthest(points_mm: np.ndarray) -> np.ndarray:
-    """The two of (N, 3) points that are farthest from each other; (2, 3)."""
-    corners_mm = hull_corners(points_mm)
-    away_mm = np.linalg.norm(corners_mm[:, None] - corners_mm[None], axis=2)
-    return corners_mm[list(np.unravel_index(int(away_mm.argmax()), away_mm.shape))]
 
 
 def _widest(along_mm: np.ndarray, across_mm: np.ndarray, tolerance_mm: float) -> float:
