@@ -65,6 +65,18 @@ def ball_mm3(radius: float) -> float:
     return 4 / 3 * np.pi * radius**3
 
 
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0), (4.0, 4.0, 4.0)])
+def test_pieces_that_share_a_face_are_one_lesion_on_any_grid(spacing_mm: tuple[float, float, float]) -> None:
+    first, second, apart = (np.zeros((12, 12, 12), int) for _ in range(3))
+    first[3:5, 3:6, 3:6], second[3:5, 3:6, 6:8], apart[3:5, 3:6, 8:10] = 1, 1, 1
+    for seed in range(20):  # a step of exactly the tolerance is longer or shorter by rounding
+        turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))
+        affine = np.eye(4)
+        affine[:3, :3] = turn * spacing_mm
+        assert linked_pieces(first, second, affine) == ((1, 1),)
+        assert linked_pieces(first, apart, affine) == ()
+
+
 @pytest.mark.parametrize("error_mm", [0.0, 0.54])
 @pytest.mark.parametrize(
     ("earlier", "later", "fate"),
