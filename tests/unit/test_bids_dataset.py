@@ -183,9 +183,20 @@ def test_session_times(tmp_path: Path) -> None:
     )
     sessions = index_dataset(root)
     assert [session.acquired for session in sessions] == ["2001-02-03", None, "2001-02-13", None]
-    assert [session.days for session in sessions] == [0, 12.5, 10, None]
+    assert [session.days for session in sessions] == [None, 12.5, None, None], "nothing tells one baseline by the other"
     assert _codes(sessions[3]) == ["bad_time", "bad_time"]
     assert all(len(session.scans) == 1 for session in sessions)
+
+
+def test_a_session_with_date_and_days_ties_the_others_to_its_baseline(tmp_path: Path) -> None:
+    root = _files(tmp_path, *(f"sub-01/ses-{n}/anat/sub-01_ses-{n}_T1w.nii.gz" for n in range(1, 4)))
+    (root / "sub-01/sub-01_sessions.tsv").write_text(
+        "session_id\tacq_time\tdays_since_baseline\n"
+        "ses-1\tn/a\t0\n"
+        "ses-2\t2021-01-11T00:00:00\t100\n"
+        "ses-3\t2021-02-10T00:00:00\tn/a\n"
+    )
+    assert [session.days for session in index_dataset(root)] == [0, 100, 130]
 
 
 @pytest.mark.parametrize("days", ["1e12", "-800000", "inf", "nan", "1" * 400])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -41,7 +41,9 @@ def session_times(root: Path, participant: str, sessions: Sequence[str | None]) 
     """Find when sessions took place.
 
     The date is `acq_time` of ``sessions.tsv``, else the earliest one of the anatomical images in ``scans.tsv``.
-    The days are `days_since_baseline` of ``sessions.tsv``, else counted from the earliest date.
+    The days are `days_since_baseline` of ``sessions.tsv``. Where no session has them they are counted from the earliest
+    date; where only some have, from a session that has both, and else they stay unknown: nothing says how the two
+    baselines lie to each other.
 
     Parameters
     ----------
@@ -72,15 +74,26 @@ def session_times(root: Path, participant: str, sessions: Sequence[str | None]) 
         acquired = _date(_cell(table, session, "acq_time"), table_path, own)
         dates[session] = acquired or _earliest_scan(root, participant, session, own)
         days[session] = _number(_cell(table, session, "days_since_baseline"), table_path, own)
-    baseline = min((day for day in dates.values() if day is not None), default=None)
+    anchor = _anchor(dates, days)
     times: dict[str | None, SessionTime] = {}
     for session in sessions:
         acquired = dates[session]
         elapsed = days[session]
-        if elapsed is None and acquired is not None and baseline is not None:
-            elapsed = float((acquired - baseline).days)
+        if elapsed is None and acquired is not None and anchor is not None:
+            elapsed = anchor[1] + (acquired - anchor[0]).days
         times[session] = SessionTime(acquired.isoformat() if acquired else None, elapsed, tuple(findings[session]))
     return times
+
+
+def _anchor(
+    dates: Mapping[str | None, date | None], days: Mapping[str | None, float | None]
+) -> tuple[date, float] | None:
+    """A date whose days since the baseline are known."""
+    if any(elapsed is not None for elapsed in days.values()):
+        both = ((dates[session], elapsed) for session, elapsed in days.items())
+        return next(((day, elapsed) for day, elapsed in both if day is not None and elapsed is not None), None)
+    earliest = min((day for day in dates.values() if day is not None), default=None)
+    return None if earliest is None else (earliest, 0.0)
 
 
 def _cell(table: pd.DataFrame, session: str | None, column: str) -> str | None:
