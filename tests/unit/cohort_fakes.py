@@ -12,7 +12,11 @@ import numpy as np
 
 from vp_engine.agent.planner import Context, History
 from vp_engine.anatomy import PARTS
+from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.collect import collect_tables
+from vp_engine.cohort.config import Config
 from vp_engine.cohort.engine import Engine, Models
+from vp_engine.cohort.plan import write_plan
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.values import FEATURES
 from vp_engine.volumes.nifti import write_image
@@ -143,3 +147,12 @@ class FixedPlanner:
 def fake_engine(planner: FixedPlanner, segmenter: IntensitySegmenter, **options: Any) -> Engine:
     """Models without weights and a clock that stands still."""
     return Engine("fake-1", lambda: Models(planner, segmenter, **options), clock=lambda: 0.0)
+
+
+def run_study(config: Config, planner: FixedPlanner, segmenter: IntensitySegmenter) -> None:
+    """Plan the dataset ``tiny``, analyse all of it and collect its tables."""
+    write_plan(config, config.output)
+    engine = fake_engine(planner, segmenter)
+    for shard in json.loads((config.output / "plan.shards.json").read_text())["tiny"]:
+        analyse_shard(config, config.output, dataset="tiny", shard=shard, engine=engine)
+    collect_tables(config, config.output)

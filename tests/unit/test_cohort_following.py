@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.cohort_fakes import Box, FixedPlanner, IntensitySegmenter, fake_engine
+from tests.unit.cohort_fakes import Box, FixedPlanner, IntensitySegmenter, run_study
 from tests.unit.head_phantom import Matrix, grid_of, head_on, motion_of
-from vp_engine.cohort.analyse import analyse_shard
-from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
-from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.verify import verify
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes import registration
@@ -75,11 +72,7 @@ class Study:
         return self.config.output / "derivatives" / "tiny"
 
     def run(self) -> None:
-        write_plan(self.config, self.config.output)
-        engine = fake_engine(FixedPlanner(PROGRAMS), self.segmenter)
-        for shard in json.loads((self.config.output / "plan.shards.json").read_text())["tiny"]:
-            analyse_shard(self.config, self.config.output, dataset="tiny", shard=shard, engine=engine)
-        collect_tables(self.config, self.config.output)
+        run_study(self.config, FixedPlanner(PROGRAMS), self.segmenter)
 
     def rows(self, table: str, participant: str, prompt_id: str) -> list[dict[str, Any]]:
         rows = read_table(self.config.output / "tables" / table, table).to_pylist()

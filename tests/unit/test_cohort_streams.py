@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - as its documentation does
 
-from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, run_study
 from tests.unit.head_phantom import grid_of, head_on, motion_of
 from vp_engine.bids.validate import validate_dataset
-from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.choice import PlannedScan, choose
-from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
-from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.records import load_record
 from vp_engine.cohort.tasks import Task
 from vp_engine.cohort.verify import verify
@@ -51,11 +48,7 @@ class Study:
         return self.config.output / "derivatives" / "tiny"
 
     def run(self) -> None:
-        write_plan(self.config, self.config.output)
-        engine = fake_engine(FixedPlanner(PROGRAMS), self.segmenter)
-        for shard in json.loads((self.config.output / "plan.shards.json").read_text())["tiny"]:
-            analyse_shard(self.config, self.config.output, dataset="tiny", shard=shard, engine=engine)
-        collect_tables(self.config, self.config.output)
+        run_study(self.config, FixedPlanner(PROGRAMS), self.segmenter)
 
     def scan(self, suffix: str) -> Volume:
         return read_image(self.root / ANAT / f"sub-01_ses-01_{suffix}.nii.gz")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.head_phantom import Matrix, motion_of
 from vp_engine.environment.vocabulary import FATES as WORDS
-from vp_engine.measure.following import FATES, Lesion, followed, linked_pieces, numbered_pieces
+from vp_engine.measure.following import FATES, Lesion, followed, linked_pieces
+from vp_engine.measure.regions import numbered
 from vp_engine.volumes.carrying import carried_labels, seen_by
 
 Ball = tuple[tuple[float, float, float], float]
@@ -55,7 +56,7 @@ def follow_balls(
     placed = found @ first.affine
     before, _ = seen_by(balls(earlier, first), placed, second.shape, second.affine)
     after, _ = seen_by(balls(later, second, MOTION), second.affine, first.shape, placed)
-    numbers = numbered_pieces(before), numbered_pieces(after)
+    numbers = numbered(before), numbered(after)
     carried = carried_labels(numbers[0], placed, second.shape, second.affine)
     links = linked_pieces(carried, numbers[1], second.affine)
     return followed(*numbers, links, earlier_affine=first.affine, later_affine=second.affine)
@@ -148,9 +149,7 @@ def test_small_lesions_need_more_than_a_quarter() -> None:
     small, larger = (np.zeros((9, 9, 9), bool) for _ in range(2))
     small[3:6, 3:6, 3:6] = True
     larger[3:6, 3:6, 3:7] = True  # a third more
-    lesions = followed(
-        numbered_pieces(small), numbered_pieces(larger), [(1, 1)], earlier_affine=np.eye(4), later_affine=np.eye(4)
-    )
+    lesions = followed(numbered(small), numbered(larger), [(1, 1)], earlier_affine=np.eye(4), later_affine=np.eye(4))
     assert [lesion.fate for lesion in lesions] == ["stable"]
 
 

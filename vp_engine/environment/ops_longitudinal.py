@@ -141,11 +141,11 @@ class _Matched:
 def _matched(context: Context, earlier: Mask, later: Mask) -> _Matched:
     _require_two_sessions(context, earlier, later)
     to_later = context.world.aligned(earlier.image, later.image)
-    following, carrying = _measure()
+    following, regions, carrying = _measure()
     placed_affine = to_later @ earlier.image.affine  # of the earlier grid, in the world of the later one
     earlier_data, cut_earlier = carrying.seen_by(earlier.data, placed_affine, later.data.shape, later.image.affine)
     later_data, cut_later = carrying.seen_by(later.data, later.image.affine, earlier.data.shape, placed_affine)
-    numbers = following.numbered_pieces(earlier_data), following.numbered_pieces(later_data)
+    numbers = regions.numbered(earlier_data), regions.numbered(later_data)
     for mask, own in zip((earlier, later), numbers, strict=True):
         _require_few(mask, int(own.max(initial=0)))
     carried = carrying.carried_labels(numbers[0], placed_affine, later.data.shape, later.image.affine)
@@ -212,12 +212,12 @@ def _report(context: Context, rows: Iterable[Number | Text]) -> None:
         report(context, row)
 
 
-def _measure() -> tuple[ModuleType, ModuleType]:
+def _measure() -> tuple[ModuleType, ModuleType, ModuleType]:
     # imported at the first call: scipy takes longer to load than a program to be checked
-    from vp_engine.measure import following
+    from vp_engine.measure import following, regions
     from vp_engine.volumes import carrying
 
-    return following, carrying
+    return following, regions, carrying
 
 
 FUNCTIONS = (changed, follow)

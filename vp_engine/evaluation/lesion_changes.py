@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vp_engine.evaluation.anatomy import Overlap
 from vp_engine.evaluation.lesions import Detection, detection
-from vp_engine.measure.following import FATES, Lesion, followed, linked_pieces, numbered_pieces
+from vp_engine.measure.following import FATES, Lesion, followed, linked_pieces
+from vp_engine.measure.regions import numbered
 from vp_engine.measure.shape import surface_area_mm2
 from vp_engine.measure.voxels import volume_mm3
 from vp_engine.volumes.carrying import carried_labels, seen_by
@@ -106,7 +107,7 @@ def matched(earlier: Visit, later: Visit, earlier_to_later: Matrix) -> Matching:
     placed = earlier_to_later @ earlier.affine
     before, _ = seen_by(earlier.mask, placed, later.mask.shape, later.affine)
     after, _ = seen_by(later.mask, later.affine, earlier.mask.shape, placed)
-    numbers = numbered_pieces(before), numbered_pieces(after)
+    numbers = numbered(before), numbered(after)
     carried = carried_labels(numbers[0], placed, later.mask.shape, later.affine)
     links = linked_pieces(carried, numbers[1], later.affine)
     lesions = followed(*numbers, links, earlier_affine=earlier.affine, later_affine=later.affine)

@@ -13,7 +13,6 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from vp_engine.measure.regions import numbered
 from vp_engine.measure.shape import surface_area_mm2
 
 FATES: tuple[str, ...] = ("new", "gone", "grown", "shrunk", "stable")
@@ -59,21 +58,6 @@ class Lesion:
     earlier_mm3: float
     later_mm3: float
     fate: str
-
-
-def numbered_pieces(mask: np.ndarray) -> np.ndarray:
-    """Number the connected pieces of a mask from 1; voxels sharing a face, edge or corner are connected.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool array
-
-    Returns
-    -------
-    (X, Y, Z) integer array
-        0 outside.
-    """
-    return numbered(mask).astype(np.int32)
 
 
 def linked_pieces(

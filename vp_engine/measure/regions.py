@@ -146,12 +146,12 @@ def numbered(mask: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (X, Y, Z) integer array
+    (X, Y, Z) int32 array
         0 outside.
     """
     # without a margin cc3d expects too few pieces where single voxels lie close, and fails
     labels: np.ndarray = cc3d.connected_components(np.ascontiguousarray(np.pad(mask, 1)), connectivity=26)
-    return labels[1:-1, 1:-1, 1:-1]
+    return labels[1:-1, 1:-1, 1:-1].astype(np.int32)
 
 
 def half(mask: np.ndarray, affine: np.ndarray, *, axis: int, positive: bool) -> np.ndarray:
