@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from vp_engine.anatomy import PARTS, STRUCTURES
+from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS, PATHOLOGICAL_PARTS, STRUCTURES
 from vp_engine.environment.budgets import BYTES_PER_VOXEL
 from vp_engine.environment.instruction import Instruction, Observation
 from vp_engine.environment.omega import Environment
@@ -301,11 +301,13 @@ def test_session_without_images_is_refused() -> None:
     assert refused('volume(segment(scan(first), "brainstem"))', world=world).code == "missing_image"
 
 
-@pytest.mark.parametrize("structure", [name for name, s in STRUCTURES.items() if not s.parts])
-def test_structure_without_weights_is_refused_naming_the_nearest(structure: str) -> None:
-    observation = refused(vol(structure))
+@pytest.mark.parametrize("structure", [name for name in PATHOLOGICAL_PARTS if name != "white_matter_lesion"])
+def test_lesions_that_older_weights_lack_are_refused_naming_those_they_know(structure: str) -> None:
+    world = BoxWorld(SIZES)
+    world.structures = frozenset({*ANATOMICAL_PARTS, "white_matter_lesion"})
+    observation = refused(vol(structure), world=world)
     assert (observation.status, observation.code) == ("refused", "unsupported_structure")
-    assert "lesion" in observation.message
+    assert "white_matter_lesion" in observation.message
 
 
 def test_part_the_weights_lack_is_refused_and_so_is_a_union_with_it() -> None:

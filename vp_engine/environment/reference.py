@@ -45,8 +45,6 @@ def _union(structure: Structure) -> str:
     """Parts of a union as a list, both sides of a part as one; nothing for a part."""
     if structure.parts == (structure.name,):
         return ""
-    if not structure.parts:
-        return "no released weights delineate it"
     whole = structure.kind == "composite" and structure.side == "none"
     return ", ".join(dict.fromkeys(f"`{without_side(part) if whole else part}`" for part in structure.parts))
 
