@@ -363,7 +363,7 @@ def test_what_is_no_model_is_refused(folder: Path, tmp_path: Path) -> None:
     assert _code(tmp_path) == "planner_missing"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "never_heard_of"}))
-    assert _code(folder) == "planner_unreadable"
+    assert _code(folder) == "planner_architecture"
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
     assert _code(folder) == "planner_tensors"
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
@@ -382,7 +382,10 @@ def test_code_in_the_folder_is_never_run(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     own = {"AutoConfig": "modeling_own.C", "AutoModelForCausalLM": "modeling_own.M"}
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": own}))
-    assert _code(folder) == "planner_unreadable"
+    assert _code(folder) == "planner_architecture"
+    # with a kind that transformers has, its own code is taken
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": own}))
+    CausalPlanner.from_pretrained(folder, reader=Reader())
 
 
 def test_the_model_id_says_who_wrote_the_programs(folder: Path, tmp_path: Path) -> None:

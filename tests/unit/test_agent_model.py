@@ -165,7 +165,7 @@ def test_a_missing_tensor_is_refused(broken: Path) -> None:
 
 def test_another_shape_is_refused(broken: Path) -> None:
     weights = load_file(broken / WEIGHTS_FILE)
-    weights["phi.0.bias"] = torch.zeros(7)
+    weights["phi.0.bias"] = torch.zeros(7, dtype=torch.bfloat16)
     save_file(weights, broken / WEIGHTS_FILE)
     with pytest.raises(WeightsError, match="expected shape") as caught:
         Agent.from_pretrained(broken)

@@ -39,9 +39,9 @@ def _flip(folder: Path) -> None:
     ("tamper", "code"),
     [
         (_flip, "weights_altered"),
-        (lambda f: (f / "vision" / "model.safetensors").write_bytes(b"short"), "weights_altered"),
-        (lambda f: (f / "vision" / "model.safetensors").unlink(), "weights_files"),
-        (lambda f: (f / "agent" / "more.bin").touch(), "weights_files"),
+        (lambda f: (f / "vision" / "model.safetensors").write_bytes(b"short"), "weights_size"),
+        (lambda f: (f / "vision" / "model.safetensors").unlink(), "weights_file_missing"),
+        (lambda f: (f / "agent" / "more.json").touch(), "weights_file_unlisted"),
         (lambda f: (f / LOCK).write_text("{}"), "weights_lock"),
         (lambda f: (f / LOCK).write_text("not json"), "weights_lock"),
         (lambda f: (f / LOCK).unlink(), "weights_missing"),

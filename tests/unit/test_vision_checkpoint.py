@@ -53,11 +53,11 @@ def _other_config(folder: Path) -> None:
     ("tamper", "code"),
     [
         (_cut_short, "weights_unreadable"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "weights_unreadable"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "weights_file_missing"),
         (_other_config, "weights_config"),
         (_edit(lambda s: s.__delitem__("head.0.bias")), "weights_keys"),
         (_edit(lambda s: s.update({"head.0.bias": torch.zeros(3)})), "weights_shape"),
-        (_edit(lambda s: s.update({"head.0.bias": s["head.0.bias"].half()})), "weights_shape"),
+        (_edit(lambda s: s.update({"head.0.bias": s["head.0.bias"].half()})), "weights_dtype"),
         (_edit(lambda s: s.update({"head.0.bias": s["head.0.bias"] * torch.nan})), "weights_not_finite"),
     ],
 )

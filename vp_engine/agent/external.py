@@ -18,11 +18,12 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vp_engine.agent.briefing import conversation
 from vp_engine.agent.decoding import Walker
 from vp_engine.agent.planner import MAX_CHARACTERS, MAX_CODE, REMEMBERED, Agent, Context, History, variables_after
-from vp_engine.agent.planner_files import planner_files
+from vp_engine.agent.planner_files import architecture, planner_files
 from vp_engine.agent.program import relates_to_itself
 from vp_engine.agent.spelling import FENCE, Draft, Vocabulary
 from vp_engine.environment.instruction import Instruction
@@ -81,6 +82,12 @@ class CausalPlanner:
             If the folder has no causal language model that transformers knows, with safetensors and tokenizer.
         """
         planner_files(folder)
+        if (kind := architecture(folder)) not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            raise WeightsError(
+                f"Expected a causal language model that transformers has itself in {folder}, got {kind[:40]!r}; "
+                "code that comes with a model is never run.",
+                code="planner_architecture",
+            )
         load: Any = AutoModelForCausalLM.from_pretrained
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:

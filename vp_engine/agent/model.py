@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ MAX_WORDS = 256
 """Longest text the reader takes, in word pieces."""
 
 _GROUPS = 6
+_LARGEST = 1 << 20
+_MOST_LAYERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +180,15 @@ def load_model(folder: Path, *, terminals: Sequence[str] = TERMINALS) -> Languag
     Raises
     ------
     WeightsError
-        If files are missing or malformed, the model was made for another program language, or tensors are missing,
-        unknown, of another shape, or not finite.
+        If files are missing or malformed (``unreadable``), settings are unknown or make no sense (``config``), the model
+        was made for another program language (``terminals``), or tensors are missing or unknown (``tensors``), without
+        their scales (``scales``), of another data type (``dtype``) or shape (``shape``), or not finite
+        (``not_finite``).
     """
+    config = _read_config(folder / CONFIG_FILE)
     try:
-        settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        config = AgentConfig(**settings | {"terminals": tuple(settings.get("terminals", ()))})
         weights = load_quantized(folder / WEIGHTS_FILE)
-    except (OSError, json.JSONDecodeError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"the agent's weights cannot be read: {error}", code="unreadable") from error
     if missing := [terminal for terminal in terminals if terminal not in config.terminals]:
         raise WeightsError(
@@ -193,8 +196,11 @@ def load_model(folder: Path, *, terminals: Sequence[str] = TERMINALS) -> Languag
             "train it on with `vp train agent --start`",
             code="terminals",
         )
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in _own_weights(LanguageModel(config)).items()}
+    try:
+        with torch.device("meta"):  # sizes without memory: they may be made up
+            expected = {name: tensor.shape for name, tensor in _own_weights(LanguageModel(config)).items()}
+    except (TypeError, ValueError, LookupError, RuntimeError, ArithmeticError) as error:
+        raise WeightsError(f"the agent of {CONFIG_FILE} cannot be built: {error}", code="config") from error
     if set(weights) != set(expected):
         odd = sorted(set(weights) ^ set(expected))
         raise WeightsError(f"the agent's weights have other tensors than its configuration: {odd[:3]}", code="tensors")
@@ -210,6 +216,31 @@ def load_model(folder: Path, *, terminals: Sequence[str] = TERMINALS) -> Languag
     full = {**weights, _TIED: weights[_EMBEDDING]}
     model.load_state_dict(full, strict=True)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def _read_config(path: Path) -> AgentConfig:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"the agent's {path.name} cannot be read: {error}", code="unreadable") from error
+    known = {field.name for field in fields(AgentConfig)}
+    got = set(settings) if isinstance(settings, dict) else {type(settings).__name__}
+    if odd := sorted(got ^ known):
+        raise WeightsError(
+            f"the agent's {path.name} has settings unknown or missing: {', '.join(odd[:3])}; restore it", code="config"
+        )
+    terminals, sure = settings["terminals"], settings["min_confidence"]
+    sizes = [value for name, value in settings.items() if name not in ("terminals", "min_confidence")]
+    if (
+        not isinstance(terminals, list)
+        or not all(isinstance(terminal, str) for terminal in terminals)
+        or not all(type(size) is int and 0 < size <= _LARGEST for size in sizes)
+        or max(settings["layers"], settings["reader_layers"]) > _MOST_LAYERS
+        or type(sure) not in (int, float)
+        or not 0 <= sure <= 1
+    ):
+        raise WeightsError(f"the agent's {path.name} holds sizes that no model has; restore it", code="config")
+    return AgentConfig(**settings | {"terminals": tuple(terminals)})
 
 
 _TIED = "llama.lm_head.weight"

@@ -13,7 +13,9 @@ BUILTIN = "builtin"
 _CONFIG = "config.json"
 _INDEX = ".safetensors.index.json"
 _READ = frozenset({".json", ".safetensors", ".model", ".txt", ".jinja"})
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+
+PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
+"""Endings of files that can run any code when they are read."""
 
 
 def planner_files(folder: Path) -> tuple[Path, ...]:
@@ -43,7 +45,7 @@ def planner_files(folder: Path) -> tuple[Path, ...]:
             code="planner_missing",
         )
     if not any(path.suffix == ".safetensors" for path in files):
-        pickled = any(path.suffix in _PICKLES for path in files)
+        pickled = any(path.suffix in PICKLES for path in files)
         found = "pickled weights, which can run any code when they are read" if pickled else "none"
         raise WeightsError(
             f"Expected weights as safetensors in {folder}, got {found}; save them anew with transformers.",

@@ -37,9 +37,16 @@ def load_quantized(path: Path) -> dict[str, Tensor]:
     SafetensorError, OSError
         If the file cannot be read.
     WeightsError
-        If a matrix in 8 bits has no scale for each of its rows, or a scale has no such matrix.
+        If a matrix in 8 bits has no scale for each of its rows, or a scale has no such matrix; if anything is stored in
+        another data type.
     """
     stored = load_file(path)
+    for name, tensor in stored.items():
+        expected = torch.float32 if name.endswith(_SCALE) else torch.int8 if tensor.ndim == 2 else torch.bfloat16
+        if tensor.dtype != expected:
+            raise WeightsError(
+                f"{path.name}: expected {name} as {expected}, got {tensor.dtype}; restore the file", code="dtype"
+            )
     matrices = {name: tensor.shape[0] for name, tensor in stored.items() if tensor.dtype == torch.int8}
     scales = {name.removesuffix(_SCALE): tensor for name, tensor in stored.items() if name.endswith(_SCALE)}
     odd = sorted(matrices.keys() ^ scales.keys())

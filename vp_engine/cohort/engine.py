@@ -84,7 +84,16 @@ def load_engine(model: str, planner: str = BUILTIN, *, device: str = "auto") -> 
         If anything is missing or altered; loading raises it when something is of another architecture.
     """
     folder = model_folder(model)
-    return Engine(verify_weights(folder) + planner_id(planner), cache(lambda: _load(folder, planner, device)))
+    verified = verify_weights(folder)
+
+    def load() -> Models:
+        if verify_weights(folder) != verified:  # the first prompt may come long after the start
+            raise WeightsError(
+                f"{folder}: the weights were exchanged after the job had begun; run it again.", code="weights_changed"
+            )
+        return _load(folder, planner, device)
+
+    return Engine(verified + planner_id(planner), cache(load))
 
 
 def load_planner(model: str, planner: str = BUILTIN, *, device: str = "auto") -> Planner:

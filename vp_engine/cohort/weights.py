@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vp_engine.agent.planner_files import BUILTIN, architecture, planner_files
+from vp_engine.agent.planner_files import BUILTIN, PICKLES, architecture, planner_files
 from vp_engine.cohort.publish import publish_json, sha256_of
 from vp_engine.errors import WeightsError
 
 LOCK = "weights.lock.json"
 """Beside the folders `agent` and `vision` of a model."""
+
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def model_folder(model: str) -> Path:
@@ -63,30 +68,70 @@ def verify_weights(folder: Path) -> str:
     Raises
     ------
     WeightsError
-        If the lock is missing or damaged, or a file is missing, altered or not listed.
+        ``weights_missing`` or ``weights_lock`` if the lock is missing or damaged; ``weights_link``, ``weights_pickle``,
+        ``weights_file_missing``, ``weights_file_unlisted``, ``weights_file_unreadable``, ``weights_swapped``,
+        ``weights_size`` or ``weights_altered`` if a file is not what it says.
     """
+    name, files = _read_lock(folder / LOCK)
+    present = {path.relative_to(folder).as_posix() for path in _files(folder)}
+    if lacking := sorted(files.keys() - present):
+        raise WeightsError(
+            f"{folder}: expected all files of {LOCK}, {', '.join(lacking[:3])} missing; restore the model.",
+            code="weights_file_missing",
+        )
+    if strange := sorted(present - files.keys()):
+        raise WeightsError(
+            f"{folder}: expected only the files of {LOCK}, got also {', '.join(strange[:3])}; remove or lock them.",
+            code="weights_file_unlisted",
+        )
+    for file, expected in sorted(files.items()):
+        _verify_file(folder / file, expected, files)
+    return _id(folder, name)
+
+
+def _read_lock(path: Path) -> tuple[str, dict[str, tuple[int, str]]]:
+    """Name of the model; file → bytes and sha256."""
     try:
-        lock: dict[str, Any] = json.loads((folder / LOCK).read_text(encoding="utf-8"))
-        name, files = str(lock["name"]), dict(lock["files"])
+        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        name, licence = lock["name"], lock["licence"]
+        files = {file: (entry["bytes"], entry["sha256"]) for file, entry in lock["files"].items()}
+        plain = _NAME.fullmatch(name) and _NAME.fullmatch(licence) and files
+        if not plain or not all(_is_entry(file, *entry) for file, entry in files.items()):
+            raise ValueError("a name, a licence, and bytes and sha256 of files in this folder are needed")
     except FileNotFoundError as error:
         raise WeightsError(
-            f"Expected a model with {LOCK} in {folder}, got none; train one or name its folder under `model:`.",
+            f"Expected a model with {LOCK} in {path.parent}, got none; train one or name its folder under `model:`.",
             code="weights_missing",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder / LOCK} cannot be read; restore it.", code="weights_lock") from error
-    present = {path.relative_to(folder).as_posix() for path in _files(folder)}
-    if strange := sorted(present ^ files.keys()):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path} is not a list of files ({error}); restore it.", code="weights_lock") from error
+    return name, files
+
+
+def _is_entry(file: str, size: object, sha256: object) -> bool:
+    path = PurePosixPath(file)
+    inside = file == path.as_posix() and not path.is_absolute() and ".." not in path.parts
+    return inside and type(size) is int and isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None
+
+
+def _verify_file(path: Path, expected: tuple[int, str], files: Mapping[str, tuple[int, str]]) -> None:
+    try:
+        found = path.stat().st_size, sha256_of(path)
+    except OSError as error:
         raise WeightsError(
-            f"{folder}: expected the files of {LOCK}, but {', '.join(strange[:3])} differ; restore the model.",
-            code="weights_files",
+            f"{path} cannot be read ({error.strerror}); correct its permissions or restore it.",
+            code="weights_file_unreadable",
+        ) from error
+    if found == expected:
+        return
+    if others := [file for file, entry in files.items() if entry == found]:
+        raise WeightsError(f"{path} has the content of {others[0]}; restore the model.", code="weights_swapped")
+    if found[0] != expected[0]:
+        raise WeightsError(
+            f"{path}: expected {expected[0]} bytes, got {found[0]}: cut off or exchanged; restore it.",
+            code="weights_size",
         )
-    for file, entry in sorted(files.items()):
-        if (folder / file).stat().st_size != entry["bytes"] or sha256_of(folder / file) != entry["sha256"]:
-            raise WeightsError(
-                f"{folder / file} is not what {LOCK} says: damaged or exchanged; restore it.", code="weights_altered"
-            )
-    return _id(folder, name)
+    raise WeightsError(f"{path} is not what {LOCK} says: damaged or exchanged; restore it.", code="weights_altered")
 
 
 def planner_id(planner: str) -> str:
@@ -122,4 +167,19 @@ def _id(folder: Path, name: str) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / LOCK)
+    """Everything in the folder but the lock and folders.
+
+    Raises
+    ------
+    WeightsError
+        If there are links, which may lead elsewhere by the time of loading, or pickles, which are never read.
+    """
+    found = sorted(path for path in folder.rglob("*") if path != folder / LOCK)
+    if links := [path for path in found if path.is_symlink()]:
+        raise WeightsError(f"{links[0]}: expected a file, got a link; copy what it leads to.", code="weights_link")
+    if pickles := [path for path in found if path.suffix in PICKLES]:
+        raise WeightsError(
+            f"{pickles[0]}: expected safetensors, got a pickle, which can run any code when it is read; remove it.",
+            code="weights_pickle",
+        )
+    return [path for path in found if not path.is_dir()]

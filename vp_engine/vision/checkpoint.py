@@ -16,6 +16,9 @@ from vp_engine.vision.network import VisionConfig, VisionNetwork
 _LESS_PROBABLE = 1.5
 """By how much the evidence for a new structure is below that for the one it begins as a copy of."""
 
+_LARGEST = 1 << 16
+_MOST_LEVELS = 8
+
 
 def save_pretrained(network: VisionNetwork, folder: Path) -> None:
     """Write configuration and weights (float32)."""
@@ -70,36 +73,69 @@ def from_pretrained(folder: Path, *, device: str = "cpu") -> VisionNetwork:
     Raises
     ------
     WeightsError
-        If a file is missing or damaged, if keys, shapes or dtypes are not those of the configuration, or if a weight
-        is not finite.
+        If a file is missing or damaged (``weights_file_missing``, ``weights_unreadable``), if the configuration is not
+        one of this network (``weights_config``), if keys, shapes or dtypes are not those of the configuration
+        (``weights_keys``, ``weights_shape``, ``weights_dtype``), or if a weight is not finite (``weights_not_finite``).
     """
-    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    config = _read_config(folder / "config.json")
     try:
-        settings = json.loads(config_file.read_text())
-        state = load_file(weights_file)
+        state = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        raise _missing(folder / "model.safetensors") from error
     except (OSError, ValueError, SafetensorError) as error:
+        raise _unreadable(folder / "model.safetensors", error) from error
+    try:
+        with torch.device("meta"):  # sizes without memory: they may be made up
+            expected = VisionNetwork(config).state_dict()
+    except (TypeError, ValueError, LookupError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(
-            f"vision weights in {folder.name} cannot be read: {error}", code="weights_unreadable"
+            f"the vision network of {folder.name}/config.json cannot be built: {error}", code="weights_config"
         ) from error
-    known = {f.name for f in fields(VisionConfig)}
-    if set(settings) != known:
-        raise WeightsError(
-            f"{config_file.name} has keys {sorted(settings)}, expected {sorted(known)}", code="weights_config"
-        )
-    settings["structures"], settings["channels"] = tuple(settings["structures"]), tuple(settings["channels"])
-    network = VisionNetwork(VisionConfig(**settings))
-    expected = network.state_dict()
     if set(state) != set(expected):
         odd = sorted(set(state) ^ set(expected))[:3]
         raise WeightsError(f"vision weights and configuration do not belong together: {odd}", code="weights_keys")
     for key, value in state.items():
-        if value.shape != expected[key].shape or value.dtype != expected[key].dtype:
+        if value.shape != expected[key].shape:
             raise WeightsError(
-                f"{key}: expected {tuple(expected[key].shape)} {expected[key].dtype}, "
-                f"got {tuple(value.shape)} {value.dtype}",
-                code="weights_shape",
+                f"{key}: expected shape {tuple(expected[key].shape)}, got {tuple(value.shape)}", code="weights_shape"
             )
+        if value.dtype != expected[key].dtype:
+            raise WeightsError(f"{key}: expected {expected[key].dtype}, got {value.dtype}", code="weights_dtype")
         if not torch.isfinite(value).all():
             raise WeightsError(f"{key} holds values that are not finite", code="weights_not_finite")
+    network = VisionNetwork(config)
     network.load_state_dict(state)
     return network.to(device).eval().requires_grad_(False)
+
+
+def _read_config(path: Path) -> VisionConfig:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    known = {f.name for f in fields(VisionConfig)}
+    got = set(settings) if isinstance(settings, dict) else {type(settings).__name__}
+    if got != known:
+        raise WeightsError(f"{path.name} has keys {sorted(got)}, expected {sorted(known)}", code="weights_config")
+    structures, channels = settings["structures"], settings["channels"]
+    sizes = [settings["fine_channels"], settings["groups"], *(channels if isinstance(channels, list) else [None])]
+    if (
+        not isinstance(structures, list)
+        or not all(isinstance(name, str) for name in structures)
+        or not all(type(size) is int and 0 <= size <= _LARGEST for size in sizes)
+        or not 1 <= len(channels) <= _MOST_LEVELS
+        or type(settings["entry_spacing_mm"]) not in (int, float)
+        or not 0 < settings["entry_spacing_mm"] < _LARGEST
+    ):
+        raise WeightsError(f"{path.name} holds sizes that no network has; restore it", code="weights_config")
+    return VisionConfig(**{**settings, "structures": tuple(structures), "channels": tuple(channels)})
+
+
+def _missing(path: Path) -> WeightsError:
+    return WeightsError(f"expected {path.name} among the vision weights; it is missing", code="weights_file_missing")
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path.name} of the vision weights cannot be read: {error}", code="weights_unreadable")
