@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vp_engine.agent.coverage import left_out
+from vp_engine.agent.coverage import all_known, left_out
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,16 @@ def test_structures_named_and_not_used_are_found(prompt: str, structures: list[s
 
 def test_a_program_over_all_parts_leaves_nothing_out() -> None:
     assert left_out("all structures, the thalamus too", "for m in parcels(scan(current)):\n    save(m)\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "known"),
+    [
+        ("What is the volume of the left hippocampus?", True),
+        ("Volume of the left hippocampus and the claustrum", False),
+        ("How large is it?", False),  # names nothing
+        ("Measure the hepatic volume near the hippocampus", False),
+    ],
+)
+def test_prompts_of_known_words_alone(prompt: str, *, known: bool) -> None:
+    assert all_known(prompt) is known

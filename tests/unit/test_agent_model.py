@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from vp_engine.agent.decoding import Walker
 from vp_engine.agent.dialogue import Spoken, Written, collate
 from vp_engine.agent.language.generator import draw_example, seeded
 from vp_engine.agent.model import (
@@ -78,6 +79,31 @@ def test_every_segment_call_gets_its_phi(folder: Path) -> None:
         instruction = agent.next_instruction(Context(f"prompt {number}"), [])
         assert len(instruction.embeddings) == instruction.code.count("segment(")
         assert all(phi.shape == (32,) for phi in instruction.embeddings.values())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code", "confidence", "read_again"),
+    [
+        ("volume of the left hippocampus", 'refuse("unknown_structure")\n', 0.7, True),
+        ("volume of the left claustrum", 'refuse("unknown_structure")\n', 0.7, False),  # such a word is unknown
+        ("volume of the left hippocampus", 'refuse("unknown_structure")\n', 0.95, False),  # it is sure
+        ("volume of the left hippocampus", 'refuse("diagnosis")\n', 0.7, False),
+    ],
+)
+def test_a_doubtful_refusal_of_known_words_is_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, code: str, confidence: float, *, read_again: bool
+) -> None:
+    second = Instruction("img = scan(current)\n", {}, 0.9)
+    asked: list[bool] = []
+
+    def decode(_agent: Agent, _parts: object, walker: Walker) -> Instruction:
+        asked.append("op:refuse" in walker.allowed())
+        return Instruction(code, {}, confidence) if asked[-1] else second
+
+    monkeypatch.setattr(Agent, "_decode", decode)
+    agent = Agent.from_pretrained(folder)
+    assert (agent.next_instruction(Context(prompt), []) is second) is read_again
+    assert asked == ([True, False] if read_again else [True])
 
 
 def test_planning_is_repeatable_and_reads_the_history(folder: Path) -> None:

@@ -71,6 +71,11 @@ def test_refusing_and_reading_end_the_piece() -> None:
     assert "op:read" not in _after("for:s", "var:sessions").allowed()
 
 
+def test_a_piece_that_may_not_refuse_does_something_else() -> None:
+    assert "op:refuse" in Walker().allowed()
+    assert set(Walker().allowed()) - set(Walker(refusing=False).allowed()) == {"op:refuse"}
+
+
 def test_a_program_does_something() -> None:
     assert STOP not in Walker().allowed()
     assert STOP not in _after("set:img", "op:scan", "var:current").allowed()

@@ -1,4 +1,4 @@
-"""Does the program speak of every structure the prompt names? Words decide, not the model."""
+"""Does the program speak of every structure the prompt names, and are there others? Words decide, not the model."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ _AGAINST_WHITE_MATTER = ("relative_intensity(", "with_signal(", "describe(")
 _PATHOLOGY = frozenset(name for name, structure in STRUCTURES.items() if structure.kind == "pathology")
 _KINDS = ("nouns", "plurals", "val", "test")
 _SHORTEST = 4
+_OF_REFUSALS = ("refusals.yaml", "related.yaml")
 _LANGUAGE = files("vp_engine.agent.language")
 _SPACES = str.maketrans("_-", "  ")
 # "a tumour patient with known stroke", "had a stroke in 2018" are about the patient
@@ -74,6 +75,25 @@ def left_out(prompt: str, code: str) -> tuple[str, ...]:
     return tuple(name for name in _mentioned(prompt) if name not in used)
 
 
+def all_known(prompt: str) -> bool:
+    """Whether the prompt names a structure and has no word that is never used to ask for what there is.
+
+    Examples
+    --------
+    >>> all_known("Outline the left caudate nucleus"), all_known("Outline the left claustrum")
+    (True, False)
+    """
+    words = re.findall(r"[a-z]+", prompt.lower())
+    return _words_of_requests().issuperset(words) and any(True for _ in _mentioned(prompt))
+
+
+@lru_cache(maxsize=1)
+def _words_of_requests() -> frozenset[str]:
+    """Every word of the language files but those of what is refused."""
+    texts = (text for name, text in _texts().items() if name not in _OF_REFUSALS)
+    return frozenset(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
+
+
 def _mentioned(prompt: str) -> Iterable[str]:
     text = " ".join(re.sub(r"[a-z]+", _respelt, prompt.lower().translate(_SPACES)).split())
     names = _names()
@@ -105,8 +125,7 @@ def _spellings() -> dict[str, str]:
     """
     names = _names()
     words = sorted({w for name in names if " " in name for w in re.findall(r"[a-z]+", name) if len(w) >= _SHORTEST})
-    texts = (entry.read_text(encoding="utf-8") for entry in _LANGUAGE.iterdir() if entry.name.endswith(".yaml"))
-    spelt = {word: word for text in texts for word in re.findall(r"[a-z]+", text.lower())}
+    spelt = {word: word for text in _texts().values() for word in re.findall(r"[a-z]+", text.lower())}
     for word in words:
         if word not in names:
             for spelling in _with_letters_missing(word):
@@ -117,6 +136,12 @@ def _spellings() -> dict[str, str]:
 def _base(name: str) -> str:
     bare = without_side(name)
     return _SAME.get(bare, bare)
+
+
+@lru_cache(maxsize=1)
+def _texts() -> dict[str, str]:
+    """Language files by name."""
+    return {one.name: one.read_text(encoding="utf-8") for one in _LANGUAGE.iterdir() if one.name.endswith(".yaml")}
 
 
 @lru_cache(maxsize=1)

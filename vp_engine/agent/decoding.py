@@ -77,12 +77,21 @@ class Walker:
         Variables that earlier pieces left, with their types.
     answering : bool
         Whether something has been read, so that an answer is possible.
+    refusing : bool
+        Whether the piece may be a refusal.
     """
 
-    def __init__(self, variables: Mapping[str, str] = MappingProxyType({}), *, answering: bool = False) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        *,
+        answering: bool = False,
+        refusing: bool = True,
+    ) -> None:
         self.variables = {**variables, **PROGRAM_VARIABLES}
         self.finished = False
         self._answering = answering
+        self._refusing = refusing
         self._pending: list[_Expression | _Binding | _Twin | str] = []
         # statements in each open block: [top level, loop, loop in the loop]
         self._blocks = [0]
@@ -137,7 +146,7 @@ class Walker:
         first = self._lines == 0
         barred = {"read"} if inside else set()
         barred |= set() if self._answering else {"answer"}
-        barred |= set() if first else {"refuse"}
+        barred |= set() if first and self._refusing else {"refuse"}
         choices = [f"op:{name}" for name in _STATEMENTS if name not in barred and self._reachable(name, 0)]
         choices += [f"set:{name}" for name in VARIABLES if self._first_terminals(self._assignable(name), 0, call=True)]
         if len(self._blocks) <= MAX_LOOPS:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from vp_engine.agent.coverage import all_known
 from vp_engine.agent.decoding import Walker
 from vp_engine.agent.dialogue import Dialogues, Part, Shown, Spoken, Written, collate, context_terminals, length_of
 from vp_engine.agent.model import CONFIG_FILE, MAX_WORDS, TOKENIZER_FILE, WEIGHTS_FILE, LanguageModel, load_model
@@ -25,6 +26,8 @@ MAX_CODE = 4096
 """Longest piece of code the environment reads, in characters."""
 MAX_CHARACTERS = 1000
 """Longest prompt."""
+SURE = 0.9
+"""Confidence from which the model is believed that a structure is unknown although it knows every word."""
 REMEMBERED = 4096
 """Most instructions a planner remembers."""
 
@@ -151,6 +154,8 @@ class Agent:
             return _refusal("ambiguous")
         parts, variables = read
         written = self._decode(parts, Walker(variables, answering=bool(steps)))
+        if written.code == _UNKNOWN and written.confidence < SURE and all_known(context.prompt):
+            written = self._decode(parts, Walker(variables, answering=bool(steps), refusing=False))
         trusted = written.confidence >= self._model.config.min_confidence
         return written if trusted else _refusal("ambiguous", written.confidence)
 
@@ -243,5 +248,12 @@ def _shown(seen: Observation) -> list[bytes]:
     return [value.values.astype(np.float32).tobytes() for value in seen.values if isinstance(value, Features)]
 
 
+def _refusing(reason: str) -> str:
+    return f'refuse("{reason}")\n'
+
+
 def _refusal(reason: str, confidence: float = 1.0) -> Instruction:
-    return Instruction(f'refuse("{reason}")\n', {}, confidence)
+    return Instruction(_refusing(reason), {}, confidence)
+
+
+_UNKNOWN = _refusing("unknown_structure")

@@ -13,6 +13,8 @@ SIMILAR_WITHIN = 0.1
 """Relative difference from white matter up to which a lesion looks ``similar``."""
 MANY = 10
 """Number of pieces from which there are ``many``."""
+SPECK_MM3 = 14.0
+"""Volume below which a piece is not counted beside larger ones: a ball of 3 mm, the least that counts as a lesion."""
 LEAST_SHARE = 0.1
 """Share of the volume from which a second side counts."""
 
@@ -20,7 +22,6 @@ SUREST = 0.97
 """Highest confidence: of lobes on which all 26 neighbouring places agree, as many are right."""
 
 _SIGNAL_ERROR = 0.05
-_FEW_VOXELS = 3
 _SHAKY = 0.6
 
 
@@ -49,17 +50,19 @@ def signal(ratio: float) -> tuple[str, float]:
     return word, min(SUREST, {"bright": above, "dark": below, "similar": 1 - above - below}[word])
 
 
-def number(voxels: Sequence[int]) -> tuple[str, float]:
-    """Word for how many pieces there are, from their sizes; not so sure when specks of voxels decide.
+def number(volumes_mm3: Sequence[float]) -> tuple[str, float]:
+    """Word for how many pieces there are; not so sure where it would change if specks were half or twice as large.
 
     >>> number([]), number([40]), number([40, 30, 1])
     (('none', 0.97), ('one', 0.97), ('several', 0.97))
-    >>> number([40, 2])
-    ('several', 0.6)
+    >>> number([40, 2]), number([40, 20]), number([2])
+    (('one', 0.97), ('several', 0.6), ('one', 0.97))
     """
-    word = _number_word(len(voxels))
-    without_specks = _number_word(sum(count >= _FEW_VOXELS for count in voxels))
-    return word, SUREST if word == without_specks else _SHAKY
+    low, word, high = (
+        _number_word(sum(volume >= least for volume in volumes_mm3) or len(volumes_mm3))
+        for least in (SPECK_MM3 / 2, SPECK_MM3, SPECK_MM3 * 2)
+    )
+    return word, SUREST if low == word == high else _SHAKY
 
 
 def side(locations: Sequence[Location]) -> tuple[str, float]:

@@ -18,6 +18,7 @@ from vp_engine.environment.registry import Aspect, Context, Place, Signal
 from vp_engine.environment.values import Image, Mask, Number, Text
 from vp_engine.errors import RequestRefused
 from vp_engine.measure.arithmetic import UndefinedMeasure
+from vp_engine.measure.voxels import volume_mm3
 
 if TYPE_CHECKING:
     from vp_engine.measure.lesions import Piece
@@ -103,7 +104,8 @@ def describe(context: Context, image: Image, mask: Mask, aspect: Aspect) -> Text
 
     ``side``: left, right, both (several pieces on both sides), midline (one piece that crosses it). ``place``: the
     lobe with most of its volume, infratentorial or deep_gray_matter, as in `located`. ``number``: none, one, several,
-    many (10 and more). ``signal``: bright, dark, similar, by `relative_intensity`. ``pattern``: solid, ring.
+    many (10 and more), of pieces 3 mm across and more. ``signal``: bright, dark, similar, by `relative_intensity`.
+    ``pattern``: solid, ring.
     ``mass_effect``, ``enhancement``: yes, no. These three are judged from what the vision network sees. An empty mask
     answers ``none``; ``unclear`` says that these images do not tell.
 
@@ -138,7 +140,8 @@ def _described(context: Context, image: Image, mask: Mask, aspect: str) -> tuple
     if aspect == "number":
         from vp_engine.measure.lesions import pieces
 
-        return (*describing.number([piece.voxels for piece in pieces(mask.data)]), ())
+        found = pieces(mask.data)
+        return (*describing.number([volume_mm3(piece.inside, mask.image.affine) for piece in found]), ())
     if aspect == "signal":
         ratio = relative_intensity(context, image, mask)
         if ratio.value is None:

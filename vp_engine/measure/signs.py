@@ -187,7 +187,7 @@ def _displacements(points_N3: np.ndarray, head: Head) -> dict[str, float]:
     away, same = (-1.0, "right") if right else (1.0, "left")
     nearest_mm = _FAR_MM
     if same in head.ventricles:
-        distances, _ = head.ventricles[same].query(points_N3[::4], distance_upper_bound=_FAR_MM)
+        distances, _ = head.ventricles[same].query(points_N3, distance_upper_bound=_FAR_MM)
         nearest_mm = float(min(distances.min(), _FAR_MM))
     return {
         "ventricle_asymmetry": away * head.log_ratio["lateral_ventricle"],

@@ -1,4 +1,4 @@
-"""Swelling around a mass: along the white matter, which takes up water, and not into gray matter."""
+"""Swelling around a mass: along the white matter of its side, which takes up water, and not into gray matter."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from torch import Tensor
 
 from vp_engine.synthesis.label_maps import EDEMA, LESION, WHITE_MATTER, voxels_of
 
+_SIDES = ((2, 25, 3), (41, 57, 42))
+"""White matter, its lesions, and cortex, left and right."""
+_ONE_SIDED = 0.9
+
 
 def grow_edema(labels_XYZ: Tensor, distance_XYZ: Tensor, reach: float) -> None:
-    """Make white matter oedema up to a distance beyond the border of a blob; in place.
+    """Make white matter oedema up to a distance beyond the border of a blob, before it is filled; in place.
+
+    It does not cross the falx: from a blob that lies on one side it spreads on that side alone.
 
     Parameters
     ----------
@@ -19,4 +25,10 @@ def grow_edema(labels_XYZ: Tensor, distance_XYZ: Tensor, reach: float) -> None:
         In radii; none for 0.
     """
     near = (distance_XYZ < 1 + reach) & (distance_XYZ >= 1)
-    labels_XYZ.masked_fill_(near & voxels_of(labels_XYZ, (*WHITE_MATTER, *LESION)), EDEMA)
+    inside = labels_XYZ[distance_XYZ < 1]
+    left, right = (int(voxels_of(inside, side).sum()) for side in _SIDES)
+    white: tuple[int, ...] = (*WHITE_MATTER, *LESION)
+    for side, share in zip(_SIDES, (left, right), strict=True):
+        if share > _ONE_SIDED * (left + right):
+            white = side[:2]
+    labels_XYZ.masked_fill_(near & voxels_of(labels_XYZ, white), EDEMA)

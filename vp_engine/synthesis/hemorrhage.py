@@ -37,14 +37,14 @@ class Hemorrhage:
 
 
 def draw_hemorrhage(rng: np.random.Generator) -> Hemorrhage:
-    """Draw a haemorrhage of 3 to 24 mm radius; small ones push nothing aside."""
-    blob = draw_blob(rng, radius_mm=(3.0, 24.0))
+    """Draw a haemorrhage of 4 to 24 mm radius; small ones push nothing aside."""
+    blob = draw_blob(rng, radius_mm=(4.0, 24.0))
     large = blob.radii_mm.mean() > 8
     return Hemorrhage(
         blob=blob,
         rim=float(rng.uniform(0.1, 0.35)) if rng.random() < 0.6 else 0.0,
         edema=float(rng.uniform(0.1, 0.6)) if large and rng.random() < 0.7 else 0.0,
-        push=float(rng.uniform(0.3, 0.9)) if large else 0.0,
+        push=float(rng.uniform(0.4, 0.95)) if large else 0.0,
     )
 
 

@@ -125,8 +125,9 @@ def draw_intensity(
             drawn |= dict.fromkeys(FLUID, drawn["csf"])
         most = rng.uniform(0.01, 0.12)
         stds = {name: rng.uniform(0, most) for name in names}
-    white, gap = drawn["cerebral_white_matter"], float(rng.uniform(0.06, 0.15))
+    white, slight, clear = drawn["cerebral_white_matter"], float(rng.uniform(0.06, 0.15)), float(rng.uniform(0.1, 0.2))
     for name in _LESIONS:
+        gap = slight if name == "lesion" else max(clear, 1.5 * stds["cerebral_white_matter"])
         if abs(drawn[name] - white) < gap:
             drawn[name] = white + gap if drawn[name] > white or white < gap else white - gap
     patchiness = float(rng.uniform(0.0, 0.35))

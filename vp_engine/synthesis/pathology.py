@@ -38,7 +38,7 @@ class Pathology:
 
     white_matter: WhiteMatterLesions
     focal: tuple[Focal, ...] = ()
-    lookalikes: Lookalikes = field(default_factory=lambda: Lookalikes(0.0, 0, 0))
+    lookalikes: Lookalikes = field(default_factory=lambda: Lookalikes(0.0, False, 0))
 
 
 def draw_pathology(rng: np.random.Generator, ranges: SynthesisRanges, sources: LesionSources) -> Pathology:

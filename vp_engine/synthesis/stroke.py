@@ -45,7 +45,7 @@ def draw_stroke(rng: np.random.Generator, masks: Sequence[LesionMask]) -> Stroke
         mask = masks[int(rng.integers(len(masks)))]
         territory = draw_placement(rng, mask, scaling=0.2, shift_mm=6, warp_mm=3)
     lacune = draw_blob(rng, radius_mm=(2.5, 7.0))
-    return Stroke(territory, lacune, float(rng.uniform(0.45, 1.0)) if rng.random() < 0.75 else 1.0)
+    return Stroke(territory, lacune, float(rng.uniform(0.6, 1.0)) if rng.random() < 0.75 else 1.0)
 
 
 def apply_stroke(stroke: Stroke, labels_XYZ: Tensor, brain_box_vox: np.ndarray) -> Tensor:

@@ -42,14 +42,14 @@ class Tumor:
 
 
 def draw_tumor(rng: np.random.Generator) -> Tumor:
-    """Draw a tumour of 5 to 26 mm radius."""
+    """Draw a tumour of 7 to 28 mm radius."""
     pattern: Pattern = ("ring", "solid", "non_enhancing")[rng.choice(3, p=(0.5, 0.25, 0.25))]
     return Tumor(
-        blob=draw_blob(rng, radius_mm=(5.0, 26.0)),
+        blob=draw_blob(rng, radius_mm=(7.0, 28.0)),
         pattern=pattern,
         rim=float(rng.uniform(0.12, 0.4)),
         edema=float(rng.uniform(0.2, 1.2)) if rng.random() < 0.8 else 0.0,
-        push=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.7 else 0.0,
+        push=float(rng.uniform(0.4, 0.95)) if rng.random() < 0.75 else 0.0,
     )
 
 

@@ -8,15 +8,18 @@ from torch import Tensor
 
 _FEW = 50
 """Voxels from which a class counts in full."""
+_TRACE = 500.0
+"""Voxels of a class that is absent which cost half of what a whole volume of it does."""
 
 
 def segmentation_loss(
-    logits_NK: Tensor, target_N: Tensor, *, lifted: slice = slice(0, 0), lift: float = 0.0
+    logits_NK: Tensor, target_N: Tensor, *, rare: slice = slice(0, 0), lift: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy over all classes plus soft Dice over the classes present.
 
     A class that is new and rare hardly moves either: few voxels, and a Dice that is flat where nothing is predicted.
-    Its cross-entropy can be lifted: averaged over its own voxels, as if each class were equally frequent.
+    Its cross-entropy can be lifted: averaged over its own voxels, as if each class were equally frequent. Where it is
+    absent, what is predicted of it costs as well.
 
     Parameters
     ----------
@@ -24,8 +27,8 @@ def segmentation_loss(
         Evidence for background (first) and every part at N voxels.
     target_N : torch.Tensor, int64
         Class of each voxel.
-    lifted : slice
-        Of classes.
+    rare : slice
+        Of classes that most heads do not have.
     lift : float
         Weight of their own cross-entropy.
 
@@ -44,7 +47,10 @@ def segmentation_loss(
     size = torch.bincount(target_N, minlength=classes).to(p)
     dice = ((2 * overlap + 1) / (p.sum(0) + size + 1))[1:][size[1:] > 0].mean()
     loss = surprise_N.mean() + 1 - dice
+    absent = p.sum(0)[rare][size[rare] == 0]
+    if len(absent):
+        loss = loss + 0.5 * (absent / (absent + _TRACE)).mean()
     if lift:
-        own = zeros.index_add(0, target_N, surprise_N)[lifted] / size[lifted].clamp(min=_FEW)
-        loss = loss + lift * own.sum() / (size[lifted] > 0).sum().clamp(min=1)
+        own = zeros.index_add(0, target_N, surprise_N)[rare] / size[rare].clamp(min=_FEW)
+        loss = loss + lift * own.sum() / (size[rare] > 0).sum().clamp(min=1)
     return loss, dice.detach()

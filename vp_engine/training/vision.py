@@ -107,7 +107,7 @@ _CROP = SynthesisRanges(
 _ILL = {
     "streams": (0.6, 0.2, 0.1, 0.1),
     "prior_contrast": 0.75,
-    "lesion_free": 0.3,
+    "lesion_free": 1.0,
     "pasted_lesions": 0.3,
     "grown_lesions": 0.2,
     "stroke": 0.16,
@@ -116,14 +116,12 @@ _ILL = {
     "resection": 0.1,
     "lookalikes": 0.35,
 }
-_FOCAL = {"stroke": 0.22, "tumor": 0.4, "hemorrhage": 0.2, "resection": 0.13, "focal_draws": 4, "streams": (0.9, 0.1)}
+_FOCAL = {"stroke": 0.22, "tumor": 0.4, "hemorrhage": 0.2, "resection": 0.13, "focal_draws": 3, "streams": (0.85, 0.15)}
 _SMALLER = {"spacing_mm": (0.85, 1.3), "field_of_view_mm": ((80.0, 80.0, 80.0), (104.0, 104.0, 104.0))}
-_ILL_COARSE = replace(_COARSE, **{**_ILL, **_FOCAL}, spacing_mm=(2.0, 3.2))  # type: ignore[arg-type]
+_ILL_COARSE = replace(_COARSE, **{**_ILL, "spacing_mm": (2.0, 3.2)})  # type: ignore[arg-type]
+_FOCAL_COARSE = replace(_ILL_COARSE, **_FOCAL)  # type: ignore[arg-type]
 _ILL_WHOLE = replace(_WHOLE, **_ILL)  # type: ignore[arg-type]
 _ILL_CROP = replace(_CROP, **{**_ILL, **_SMALLER})  # type: ignore[arg-type]
-
-_RARE = {"lesion_free": 1.0, "pasted_lesions": 0.25, "grown_lesions": 0.12, "tumor": 0.16}
-_RARE_WHOLE, _RARE_CROP = replace(_ILL_WHOLE, **_RARE), replace(_ILL_CROP, **_RARE)  # type: ignore[arg-type]
 
 RECIPES: dict[str, VisionRecipe] = {
     "cpu-1mm": VisionRecipe((Stage(2200, (_COARSE,)), Stage(600, (_WHOLE,)), Stage(700, (_CROP, _CROP, _WHOLE)))),
@@ -134,23 +132,18 @@ RECIPES: dict[str, VisionRecipe] = {
         workers=0,
     ),
     "cpu-pathology": VisionRecipe(
-        (Stage(1200, (_ILL_COARSE,)), Stage(550, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE))),
-        learning_rate=1.2e-3,
+        (
+            Stage(2200, (_FOCAL_COARSE, _FOCAL_COARSE, _FOCAL_COARSE, _ILL_COARSE)),
+            Stage(900, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE)),
+        ),
+        learning_rate=1.0e-3,
         warmup_steps=30,
-        decay_steps=650,
+        decay_steps=1200,
         average_decay=0.99,
-        lift=0.3,
-        lift_steps=1600,
-        seed=6,
-        validate_every=500,
-    ),
-    "cpu-pathology-rare": VisionRecipe(
-        (Stage(230, (_RARE_CROP, _RARE_CROP, _RARE_WHOLE)),),
-        learning_rate=5e-4,
-        warmup_steps=10,
-        decay_steps=190,
-        average_decay=0.98,
-        seed=7,
+        lift=0.2,
+        lift_steps=2000,
+        seed=8,
+        validate_every=600,
     ),
     "smoke": VisionRecipe(
         (Stage(2, (_COARSE,)), Stage(2, (_CROP,))),
@@ -163,9 +156,9 @@ RECIPES: dict[str, VisionRecipe] = {
         fine_channels=8,
     ),
 }
-"""Named runs: `cpu-1mm` made the first weights; started from them, `cpu-pathology` teaches what lesions are and
-`cpu-pathology-rare` that most heads have none: it gave the released ones. `gpu-1mm` is `cpu-1mm` for a device that also
-makes the images; `smoke` shows in seconds that everything is connected."""
+"""Named runs: `cpu-1mm` teaches anatomy; started from its weights or later ones, `cpu-pathology` teaches lesions.
+`gpu-1mm` is `cpu-1mm` for a device that also makes the images; `smoke` shows in seconds that everything is connected.
+How the released weights came about is in their model card."""
 
 
 def train_vision(
@@ -305,6 +298,6 @@ def _loss(
         every = max(1, round(len(target) / voxels))
         chosen = torch.arange(int(target.sum()) % every, len(target), every, device=device)  # from where chance has it
         logits = network.part_logits(voxel_rows(features)[chosen]).T
-        results.append(segmentation_loss(logits, target[chosen], lifted=_LESIONS, lift=lift))
+        results.append(segmentation_loss(logits, target[chosen], rare=_LESIONS, lift=lift))
     losses, dices = zip(*results, strict=True)
     return torch.stack(losses).mean(), torch.stack(dices).mean()
