@@ -64,6 +64,22 @@ def test_sweep_removes_only_temporaries(tmp_path: Path) -> None:
     assert publish.sweep(tmp_path / "absent") == []
 
 
+def test_who_is_alone_sweeps_what_all_share(tmp_path: Path) -> None:
+    shared = (".plan.parquet.0a.tmp", "records/.tmp-1-shards.json", "records/demo/.tmp-1-shard-00000.json")
+    shared += ("tables/runs/dataset=demo/.part-0.parquet.0a.tmp", "derivatives/demo/.descriptions.tsv.0a.tmp")
+    others = ("derivatives/demo/sub-01/ses-01/.tmp-1-sub-01_T1w.nii.gz", "records/demo/sub-01/.runs.parquet.0a.tmp")
+    kept = ("derivatives/demo/.bidsignore", f"{lock.LOCK_FOLDER}/.tmp-1-index.0a.json", *others)
+    for name in (*shared, *kept, f"{lock.LOCK_FOLDER}/.tmp-2-index.0b.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    os.utime(tmp_path / lock.LOCK_FOLDER / ".tmp-2-index.0b.json", (0, 0))
+    with lock.writing(tmp_path, "demo.shard-00000", alone=False):
+        assert all((tmp_path / name).exists() for name in (*shared, *kept))
+    with lock.writing(tmp_path, "collect", alone=True):
+        pass
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+
+
 def test_jobs_of_one_run_share_and_steps_exclude(tmp_path: Path) -> None:
     with (
         lock.writing(tmp_path, "demo.shard-00000", alone=False),

@@ -16,11 +16,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vp_engine.cohort.publish import publish_json
+from vp_engine.cohort.publish import is_temporary, publish_json, sweep_shared
 from vp_engine.errors import OutputInUse
 
 LOCK_FOLDER = ".locks"
@@ -39,7 +39,7 @@ def writing(output: Path, part: str, *, alone: bool) -> Iterator[None]:
     part : str
         What is written, as a file name: ``index``, ``collect``, or ``demo.shard-0001``.
     alone : bool
-        Whether no other part may be written meanwhile.
+        Whether no other part may be written meanwhile; what killed processes left in shared folders is then removed.
 
     Raises
     ------
@@ -62,9 +62,13 @@ def writing(output: Path, part: str, *, alone: bool) -> Iterator[None]:
     heart = threading.Thread(target=_beat, args=(own, stop), daemon=True)
     try:
         for other in sorted(folder.glob("*.json")):
-            if other != own:
+            # a temporary, which `*` matches too, is of a process that will see ours when it looks
+            if other != own and not is_temporary(other):
                 _make_way(other, own, part=part, alone=alone)
         heart.start()
+        if alone:
+            _sweep(folder, now=own.stat().st_mtime)
+            sweep_shared(output)
         yield
     finally:
         stop.set()
@@ -82,6 +86,14 @@ def _make_way(other: Path, own: Path, *, part: str, alone: bool) -> None:
         f"Expected to be the only writer of {own.parent.parent}, but process {holder['pid']} on {holder['host']} "
         f"holds {holder['part']} since {holder['since']}. Wait for it; if it is surely gone, remove {other}."
     )
+
+
+def _sweep(folder: Path, *, now: float) -> None:
+    """Remove locks that were never finished; a young one may be another process that is just coming."""
+    for path in folder.glob(".*"):
+        with suppress(FileNotFoundError):
+            if is_temporary(path) and now - path.stat().st_mtime > STALE_AFTER_S:
+                path.unlink()
 
 
 def _stale(path: Path, holder: dict[str, Any], *, now: float) -> bool:

@@ -75,6 +75,8 @@ def delineated_scans(config: Config, output: Path, *, limit: int = 12) -> Iterat
             image, _ = to_canonical(read_image(root / scan, root=root, limits=limits))
             labels, _ = to_canonical(read_labels(derivatives / path))
         except (InputRefused, OSError, KeyError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+                raise  # of the machine: worth a retry, while a report without its picture would stay
             _log.warning("no picture of %s: %s", path, error)
             continue
         parts = [dataset, f"sub-{participant}", *([f"ses-{session}"] if session else []), prompt_id]

@@ -72,6 +72,17 @@ def sweep(folder: Path) -> list[Path]:
     return stale
 
 
+def sweep_shared(output: Path) -> list[Path]:
+    """Remove what killed processes left in the folders that all participants share; not while others write to them."""
+    folders = [output / "tables", output / "figures"]
+    stale = {path for folder in folders if folder.is_dir() for path in folder.rglob(".*") if is_temporary(path)}
+    for pattern in (".*", "validation/.*", "records/.*", "records/*/.*", "derivatives/*/.*"):
+        stale.update(path for path in output.glob(pattern) if is_temporary(path))
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return sorted(stale)
+
+
 def sha256_of(path: Path) -> str:
     """sha256 of a file in hexadecimal, read in pieces.
 
