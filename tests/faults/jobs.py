@@ -132,7 +132,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 def _answer(request: dict[str, Any], state: mmap.mmap) -> list[dict[str, Any]]:
     config, output = Path(request["config"]), Path(request["output"])
     jobs = request["jobs"]
-    logs = [output.with_name(f"{output.name}.{number}.log") for number in range(len(jobs))]
+    logs = [output.parents[1] / f"{output.name}.{number}.log" for number in range(len(jobs))]
     fault = jobs[0]
     _STATE.pack_into(state, 0, 0, fault.get("at", 0), _kind(fault), fault.get("lasting", False), 0, *[0] * len(CALLS), b"")
     started = time.monotonic()

@@ -6,23 +6,29 @@ the column `seconds` is the same in every run and whole output trees can be comp
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
+import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
 from vp_engine.agent.planner import Context, History
 from vp_engine.cli import app
-from vp_engine.cohort import engine, plan
-from vp_engine.cohort.publish import is_temporary
+from vp_engine.cohort import engine, plan, supervisor, worker
+from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.publish import is_temporary, sha256_of
 from vp_engine.environment.instruction import Instruction
 
 VOLUMES = "Measure the hippocampi."
@@ -93,16 +99,59 @@ def write_config(path: Path, prompts: Sequence[Mapping[str, Any]], **more: Any) 
     return path
 
 
+def load_stand_in(*_args: str, **_options: str) -> Engine:
+    """In place of `load_engine`."""
+    return fake_engine(Planner(PROGRAMS), IntensitySegmenter())
+
+
+class Forked:
+    """A child process with what a supervisor needs of `Popen`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("forked", timeout or 0)
+            time.sleep(0.001)
+        return code
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def fork_worker() -> tuple[Forked, Connection]:
+    """In place of `start_process`: the same process without starting Python and importing everything again."""
+    ours, theirs = socket.socketpair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return Forked(pid), Connection(ours.detach())
+    try:
+        ours.close()
+        worker.main(theirs.detach(), parent)
+    finally:
+        os._exit(0)
+
+
 @contextmanager
 def stand_in() -> Iterator[None]:
     """The product with the models replaced, and without the official BIDS validator, which has its own tests."""
-    kept = engine.load_engine, plan.validate_dataset
-    engine.load_engine = lambda *_args, **_options: fake_engine(Planner(PROGRAMS), IntensitySegmenter())
-    plan.validate_dataset = lambda _root, **_options: []
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "load_engine", load_stand_in)
+        patch.setattr(supervisor, "start_process", fork_worker)
+        patch.setattr(plan, "validate_dataset", lambda _root, **_options: [])
         yield
-    finally:
-        engine.load_engine, plan.validate_dataset = kept
 
 
 def run(config: Path, output: Path, steps: Sequence[str] = STEPS) -> int:
@@ -123,10 +172,22 @@ def contents(output: Path) -> dict[str, str]:
     """Name and sha256 of every file of an output directory that is not a temporary or a lock."""
     files = (path for path in sorted(output.rglob("*")) if path.is_file() and not is_temporary(path))
     shown = ((path.relative_to(output).as_posix(), path) for path in files)
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in shown if name[:6] != ".locks"}
+    return {name: sha256_of(path) for name, path in shown if not name.startswith(".locks/")}
 
 
 def leftovers(output: Path) -> list[str]:
     """Temporaries and locks in an output directory."""
     found = (path for path in output.rglob("*") if path.is_file())
     return sorted(p.relative_to(output).as_posix() for p in found if is_temporary(p) or p.parent.name == ".locks")
+
+
+def broken_records(output: Path) -> list[str]:
+    """Files that differ from the hash in the `done.json` of their participant."""
+    broken = []
+    for path in sorted(output.glob("records/*/*/done.json")):
+        done = json.loads(path.read_text(encoding="utf-8"))
+        derivatives = output / "derivatives" / path.parent.parent.name
+        expected = {path.parent / name: sha for name, sha in done["tables"].items()}
+        expected |= {derivatives / name: sha for task in done["tasks"].values() for name, sha in task["outputs"].items()}
+        broken += [str(file) for file, sha in expected.items() if not file.is_file() or sha256_of(file) != sha]
+    return broken
