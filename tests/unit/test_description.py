@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from vp_engine.anatomy import PARTS
 from vp_engine.environment.judging import WITH_CONTRAST_AGENT, Judging, judged
 from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Image, Mask
@@ -18,7 +20,7 @@ from vp_engine.measure.signs import ANATOMY, SIGNS, head_of, lesion_signs
 from vp_engine.synthesis.blobs import Blob
 from vp_engine.synthesis.intensity import draw_intensity
 from vp_engine.synthesis.label_maps import ENHANCING, NECROSIS, LabelMap
-from vp_engine.synthesis.lesion_cases import lesion_cases, true_answers
+from vp_engine.synthesis.lesion_cases import LesionCase, lesion_cases, true_answers
 from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.synthesis.tumor import Pattern, Tumor
 from vp_engine.training import description as training
@@ -32,6 +34,8 @@ from vp_engine.vision.description import (
     save_description,
 )
 from vp_engine.vision.quality import weights_sha256
+from vp_engine.vision.segmenter import Region
+from vp_engine.volumes.volume import Volume
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 SHAPE = (60, 60, 40)
@@ -230,3 +234,72 @@ def test_the_fit_finds_the_sign_that_tells_and_answers_only_where_it_is_sure() -
     assert 0.6 < fitted.sure_from < 0.96, "four in five would be right without a threshold"
     with pytest.raises(WeightsError, match="both answers"):
         training._fitted("pattern", seen, DescriptionRecipe(), lines.append)
+
+
+class Found:
+    """Finds a lesion where it is told; sees nothing inside."""
+
+    known = (*ANATOMY, "csf")
+
+    def __init__(self, parts: dict[str, np.ndarray]) -> None:
+        self._parts = parts
+
+    def regions(self, volume: Volume, unions: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, Region]]:
+        empty = np.zeros(volume.shape, bool)
+        for name, (part,) in unions.items():
+            yield name, region_of(self._parts.get(part, empty))
+
+    def features(self, volume: Volume) -> Inside:
+        return Inside()
+
+
+class Inside:
+    def inside(self, mask: np.ndarray) -> np.ndarray:
+        return np.zeros(3, np.float32)
+
+
+def region_of(mask: np.ndarray) -> Region:
+    return Region((0, 0, 0), mask.astype(np.float32), mask)
+
+
+@pytest.mark.parametrize(
+    ("middles", "right"),
+    [
+        (((16, 30, 20),), {"signal": "yes", "number": "yes"}),
+        (((43, 30, 20),), {"signal": "no", "number": "yes"}),  # another lesion
+        (((16, 30, 20), (43, 40, 26)), {"signal": "yes", "number": "no"}),
+    ],
+)
+def test_what_is_read_off_is_right_where_the_true_lesion_says_the_same(
+    middles: tuple[tuple[float, float, float], ...], right: dict[str, str]
+) -> None:
+    anatomy, lesion = head(), ball((16, 30, 20), 5)
+    shown = Volume(image(anatomy, rim=100, core=100, lesion=lesion), AFFINE)
+    truth = np.zeros(SHAPE, np.int64)
+    for name, mask in (*anatomy.items(), ("edema", lesion)):
+        truth[mask] = 1 + PARTS.index(name)
+    case = LesionCase(shown, "T1w", contrast_agent=False, truth=truth, answers={"pattern": "solid"})
+    parts = anatomy | {"edema": np.logical_or.reduce([ball(m, 5 - n) for n, m in enumerate(middles)])}
+    seen = list(training.seen_of(Found(parts), case))  # type: ignore[arg-type]
+    answers = {name: word for _, found in seen for name, word in found.items()}
+    assert len(seen) == len(middles)
+    assert {name: answers[name] for name in right} == right
+    assert ("pattern" in answers) is (right["signal"] == "yes"), "how a lesion looks is asked of the lesion alone"
+    assert "side" not in answers, "too little anatomy around it to say"
+    assert all(len(numbers) == len(SIGNS) + 3 for numbers, _ in seen)
+    assert not list(training.seen_of(Found(anatomy), case)), "nothing found"  # type: ignore[arg-type]
+
+
+def test_read_off_words_are_kept_where_they_are_right_often_enough() -> None:
+    rng = np.random.default_rng(1)
+    seen = []
+    for case in range(600):
+        numbers = rng.normal(0, 1, 4).astype(np.float32)
+        yes = rng.random() < 1 / (1 + np.exp(-3 * numbers[1]))
+        seen.append(Seen(case, numbers, {"side": "yes" if yes else "no"}))
+    fitted = training._fitted("side", seen, DescriptionRecipe(penalties=(1.0,)), lambda _: None)
+    kept = np.array([fitted.probability(one.numbers) >= fitted.sure_from for one in seen])
+    right = np.array([one.answers["side"] == "yes" for one in seen])
+    assert 0.2 < kept.mean() < 0.6
+    assert right[kept].mean() > 0.9
+    assert right[~kept].mean() < 0.4

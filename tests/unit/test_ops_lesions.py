@@ -296,6 +296,35 @@ def test_of_nothing_every_aspect_is_none(aspect: str) -> None:
     assert list(found.values()) == ["none"]
 
 
+@pytest.mark.parametrize(
+    ("judgement", "probability", "said", "confidence"),
+    [
+        ("yes", 0.91, "bright", 0.91),
+        ("no", 0.95, "unclear", 0.0),
+        ("unclear", 0.6, "unclear", 0.0),
+        ("unclear", 0.0, "bright", SUREST),  # nothing was learnt of it
+    ],
+)
+def test_what_is_read_off_a_lesion_is_said_where_that_is_mostly_right(
+    judgement: str, probability: float, said: str, confidence: float
+) -> None:
+    class Learnt(PhantomWorld):
+        def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
+            assert (image.suffix, mask.structure, aspect) == ("FLAIR", "lesion", "signal")
+            return judgement, probability
+
+    (row,) = run(f'{START}report(describe(img, mask, "signal"))\n', Learnt(IMAGES)).reported
+    assert isinstance(row, Text)
+    assert (row.word, row.confidence) == (said, confidence)
+
+
+def test_anatomy_is_described_whatever_was_learnt_of_lesions() -> None:
+    world = Judging()
+    code = 'img = scan(current)\nreport(describe(img, segment(img, "left_thalamus"), "side"))\n'
+    assert words(run(code, world)) == {("left_thalamus", "side"): "left"}
+    assert not world.asked
+
+
 @pytest.mark.parametrize("aspect", ["pattern", "mass_effect", "enhancement"])
 def test_what_no_measure_says_the_world_judges_on_the_image_asked_for(aspect: str) -> None:
     world = Judging()

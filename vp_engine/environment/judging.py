@@ -72,15 +72,21 @@ def judged(judging: Judging, image: Image, mask: Mask, aspect: str, answer: Answ
     mask : Mask
         Not empty, on the image's grid.
     aspect : str
-        ``pattern``, ``mass_effect`` or ``enhancement``.
+        One of `vocabulary.ASPECTS`. ``pattern``, ``mass_effect`` and ``enhancement`` are answered; of the others it is
+        told whether what measures say of the mask is right: ``yes`` or ``no``.
     answer : callable
         From question and numbers to a word and the probability that it is right.
+
+    Returns
+    -------
+    word : str
+        Or ``unclear``.
+    probability : float
+        That it is right; of ``unclear``, that of the more probable word, 0 where there is no model to say so.
     """
     if aspect == "enhancement" and image.suffix != "T1w":
         return "unclear", 0.0
     word, probability = answer(aspect, judging.numbers(image, mask))
-    if word == "unclear":
-        return "unclear", 0.0
     if aspect == "enhancement" and word == "no" and WITH_CONTRAST_AGENT not in image.flags:
         return "unclear", 0.0
     return word, probability

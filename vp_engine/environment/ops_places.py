@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vp_engine.anatomy import STRUCTURES
 from vp_engine.environment import describing
 from vp_engine.environment.around import surroundings_of, white_matter_of
 from vp_engine.environment.grids import all_flags, on_grid, require_same_session, same_grid
@@ -105,14 +106,14 @@ def describe(context: Context, image: Image, mask: Mask, aspect: Aspect) -> Text
     ``side``: left, right, both (several pieces on both sides), midline (one piece that crosses it). ``place``: the
     lobe with most of its volume, infratentorial or deep_gray_matter, as in `located`. ``number``: none, one, several,
     many (10 and more), of pieces 3 mm across and more. ``signal``: bright, dark, similar, by `relative_intensity`.
-    ``pattern``: solid, ring.
-    ``mass_effect``, ``enhancement``: yes, no. These three are judged from what the vision network sees. An empty mask
-    answers ``none``; ``unclear`` says that these images do not tell.
+    ``pattern``: solid, ring. ``mass_effect``, ``enhancement``: yes, no. These three are judged from what the vision
+    network sees, and so is of a lesion whether the other words can be relied on. An empty mask answers ``none``;
+    ``unclear`` says that these images do not tell.
 
     Returns
     -------
     Text
-        The word, with the probability that it is right if the mask is.
+        The word, with the probability that it is right.
     """
     word, confidence, flags = _described(context, image, mask, aspect)
     return Text(
@@ -135,22 +136,45 @@ def _described(context: Context, image: Image, mask: Mask, aspect: str) -> tuple
     require_same_session(mask, image)
     if not mask.data.any():
         return (*UNCLEAR, ("empty_mask",)) if not_found(mask) else (*describing.number([]), ())
-    if aspect in _OF_LOCATION:
-        return _described_place(context, image, mask, aspect)
-    if aspect == "number":
-        from vp_engine.measure.lesions import pieces
-
-        found = pieces(mask.data)
-        return (*describing.number([volume_mm3(piece.inside, mask.image.affine) for piece in found]), ())
-    if aspect == "signal":
-        ratio = relative_intensity(context, image, mask)
-        if ratio.value is None:
-            return (*UNCLEAR, ratio.flags)
-        return (*describing.signal(ratio.value), ratio.flags)
     data, moved = on_grid(mask, image)
+    here = replace(mask, image=image, data=data)
+    if aspect in _READ_OFF:
+        word, confidence, flags = _READ_OFF[aspect](context, image, mask, aspect)
+        if word != "unclear" and data.any() and _is_pathology(mask):
+            word, confidence = _relied_on(context, here, aspect, word, confidence)
+        return word, confidence, flags
     if not data.any():
         return (*UNCLEAR, moved)
-    return (*context.world.judged(image, replace(mask, image=image, data=data), aspect), moved)
+    word, confidence = context.world.judged(image, here, aspect)
+    return (*(UNCLEAR if word == "unclear" else (word, confidence)), moved)
+
+
+def _is_pathology(mask: Mask) -> bool:
+    return all(STRUCTURES[name].kind == "pathology" for name in mask.sources or (mask.structure,))
+
+
+def _relied_on(context: Context, mask: Mask, aspect: str, word: str, confidence: float) -> tuple[str, float]:
+    """What measures say of a lesion: ``unclear`` where that is often wrong; as it is where that was not learnt."""
+    judgement, probability = context.world.judged(mask.image, mask, aspect)
+    if judgement == "yes":
+        return word, probability
+    return UNCLEAR if probability else (word, confidence)
+
+
+def _described_number(context: Context, image: Image, mask: Mask, aspect: str) -> tuple[str, float, tuple[str, ...]]:
+    from vp_engine.measure.lesions import pieces
+
+    del context, image, aspect
+    found = pieces(mask.data)
+    return (*describing.number([volume_mm3(piece.inside, mask.image.affine) for piece in found]), ())
+
+
+def _described_signal(context: Context, image: Image, mask: Mask, aspect: str) -> tuple[str, float, tuple[str, ...]]:
+    del aspect
+    ratio = relative_intensity(context, image, mask)
+    if ratio.value is None:
+        return (*UNCLEAR, ratio.flags)
+    return (*describing.signal(ratio.value), ratio.flags)
 
 
 def _described_place(context: Context, image: Image, mask: Mask, aspect: str) -> tuple[str, float, tuple[str, ...]]:
@@ -192,5 +216,12 @@ def _on_image(found: Sequence[Piece], mask: Mask, image: Image) -> tuple[list[Pi
         carried.append(as_piece(data) if data.any() else None)
     return carried, ("mask_resampled",)
 
+
+_READ_OFF = {
+    "side": _described_place,
+    "place": _described_place,
+    "number": _described_number,
+    "signal": _described_signal,
+}
 
 FUNCTIONS = (located, with_signal, relative_intensity, describe)

@@ -63,7 +63,7 @@ class World(Protocol):
         ...
 
     def judged(self, image: Image, mask: Mask, aspect: str) -> tuple[str, float]:
-        """Say what no measure says of what a mask holds: `pattern`, `mass_effect`, `enhancement`.
+        """Say what no measure says of what a mask holds, or whether what measures say of it is right; see `judging`.
 
         Parameters
         ----------
@@ -77,9 +77,10 @@ class World(Protocol):
         Returns
         -------
         word : str
-            One of the words of the aspect; ``unclear`` when the images do not tell.
+            One of the words of the aspect, or ``yes`` and ``no`` for those that measures answer; ``unclear`` when the
+            images do not tell.
         confidence : float
-            Probability that the word is right, 0 to 1; 0 for ``unclear``.
+            Probability that the word is right, 0 to 1; 0 where nothing was learnt of it.
         """
         ...
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vp_engine.anatomy import STRUCTURES
+from vp_engine.environment.one_scan import OneScan, found_among, found_in, said_of_lesions
 from vp_engine.errors import WeightsError
 from vp_engine.measure.regions import largest_component
 from vp_engine.measure.signs import ANATOMY, SIGNS, head_of, lesion_signs
@@ -17,7 +17,7 @@ from vp_engine.synthesis.lesion_cases import LesionCase, lesion_cases
 from vp_engine.training.logistic import logistic
 from vp_engine.training.sources import Archives
 from vp_engine.vision.checkpoint import from_pretrained
-from vp_engine.vision.description import QUESTIONS, DescriptionModel, Question, save_description
+from vp_engine.vision.description import QUESTIONS, READ_OFF, DescriptionModel, Question, save_description
 from vp_engine.vision.quality import weights_sha256
 from vp_engine.vision.segmenter import NetworkSegmenter
 
@@ -34,7 +34,7 @@ class DescriptionRecipe:
     penalties : tuple of float
         Weights of half the squared slopes to choose from, by cross-validation.
     wanted : float
-        Share of right answers, in cross-validation, from which answers are given; below it is ``unclear``.
+        Share of right answers among those given, in cross-validation; the others are ``unclear``.
     folds : int
     seed : int
     """
@@ -88,34 +88,45 @@ def train_description(
     cases = lesion_cases(maps, archives.lesion_sources(), count=recipe.cases, seed=recipe.seed)
     seen: list[Seen] = []
     for number, case in enumerate(cases, start=1):
-        seen += (Seen(number, numbers, answers_of(case)) for numbers in seen_of(segmenter, case))
+        seen += (Seen(number, numbers, answers) for numbers, answers in seen_of(segmenter, case))
         if number % 50 == 0:
             report(f"{number} cases, {len(seen)} masks")
     questions = {name: _fitted(name, seen, recipe, report) for name in QUESTIONS}
     return save_description(DescriptionModel(weights_sha256(folder), SIGNS, questions), folder)
 
 
-def answers_of(case: LesionCase) -> dict[str, str]:
-    """The answers of a case that its image can show: enhancement on T1w alone."""
-    return {name: word for name, word in case.answers.items() if name != "enhancement" or case.sequence == "T1w"}
+def seen_of(segmenter: NetworkSegmenter, case: LesionCase) -> Iterator[tuple[NDArray[np.float32], dict[str, str]]]:
+    """Numbers and true answers of all that was found of the lesions of a case, and of its largest piece.
 
-
-def seen_of(segmenter: NetworkSegmenter, case: LesionCase) -> Iterator[NDArray[np.float32]]:
-    """Numbers of all that was found of the lesions of a case, and of its largest piece where it has several.
-
-    Nothing where the largest piece misses the true lesion.
+    How a lesion looks is asked of what meets the true lesion, enhancement on T1w alone. Of the largest piece it is
+    asked whether side, place and signal are those of the truly largest one, of all together whether the number is.
     """
-    known = [name for name in ANATOMY if set(STRUCTURES[name].parts) <= set(segmenter.known)]
-    unions = {name: STRUCTURES[name].parts for name in (*known, "lesion")}
-    found = {name: region.full(case.scan.shape) for name, region in segmenter.regions(case.scan, unions)}
-    whole = found.pop("lesion")
-    piece = largest_component(whole)
-    if not (piece & case.lesion).any():
+    unions = {name: (name,) for name in segmenter.known}
+    delineated = {name: region.full(case.scan.shape) for name, region in segmenter.regions(case.scan, unions)}
+    seen, truly = found_among(delineated), found_in(case.truth)
+    whole = seen("lesion")
+    if not whole.any():
         return
-    features, head = segmenter.features(case.scan), head_of(case.scan.data, found, case.scan.affine)
-    for mask in (whole,) if np.array_equal(whole, piece) else (whole, piece):
-        signs = lesion_signs(case.scan.data, mask, found, case.scan.affine, head)
-        yield np.concatenate([signs, features.inside(mask)])
+    found, true = (OneScan(case.scan, case.sequence, where) for where in (seen, truly))
+    said = {aspect: [said_of_lesions(world, aspect).word for world in (found, true)] for aspect in READ_OFF}
+    right = {aspect: "yes" if a == b else "no" for aspect, (a, b) in said.items() if "unclear" not in (a, b)}
+    of_all = {"number": right.pop("number")}
+    piece = largest_component(whole)
+    looks: dict[str, str] = {}
+    if (piece & case.lesion).any():
+        looks = {name: word for name, word in case.answers.items() if name != "enhancement" or case.sequence == "T1w"}
+    anatomy = {name: seen(name) for name in ANATOMY}
+    features, head = segmenter.features(case.scan), head_of(case.scan.data, anatomy, case.scan.affine)
+
+    def numbers(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        signs = lesion_signs(case.scan.data, mask, anatomy, case.scan.affine, head)
+        return np.concatenate([signs, features.inside(mask)])
+
+    if np.array_equal(whole, piece):
+        yield numbers(whole), looks | of_all | right
+    else:
+        yield numbers(whole), looks | of_all
+        yield numbers(piece), looks | right
 
 
 def _fitted(question: str, seen: list[Seen], recipe: DescriptionRecipe, report: Callable[[str], None]) -> Question:
@@ -140,9 +151,11 @@ def _fitted(question: str, seen: list[Seen], recipe: DescriptionRecipe, report: 
         likelihoods[penalty] = float(np.mean(np.log(np.where(truth > 0, p, 1 - p).clip(1e-6))))
         predicted[penalty] = p
     best = max(likelihoods, key=lambda penalty: likelihoods[penalty])
-    sure_from = _sure_from(predicted[best], truth, recipe.wanted)
-    right = (predicted[best] >= 0.5) == (truth > 0)
-    answered = np.maximum(predicted[best], 1 - predicted[best]) >= sure_from
+    sure, right = np.maximum(predicted[best], 1 - predicted[best]), (predicted[best] >= 0.5) == (truth > 0)
+    if question in READ_OFF:  # answered where it is right, so only the probability of that counts
+        sure, right = predicted[best], truth > 0
+    sure_from = _sure_from(sure, right, recipe.wanted)
+    answered = sure >= sure_from
     report(
         f"{question}: {len(asked)} masks, {right.mean():.3f} right in cross-validation, "
         f"{right[answered].mean():.3f} of the {answered.mean():.3f} answered"
@@ -164,9 +177,8 @@ def _probability(slopes: NDArray[np.float64], rows_NF: NDArray[np.float64]) -> N
     return p
 
 
-def _sure_from(p: NDArray[np.float64], truth: NDArray[np.float64], wanted: float) -> float:
+def _sure_from(sure: NDArray[np.float64], right: NDArray[np.bool_], wanted: float) -> float:
     """Lowest probability from which the share of right answers is as wanted."""
-    sure, right = np.maximum(p, 1 - p), (p >= 0.5) == (truth > 0)
     for threshold in np.arange(0.5, 0.96, 0.02):
         if (sure >= threshold).any() and right[sure >= threshold].mean() >= wanted:
             return round(float(threshold), 2)

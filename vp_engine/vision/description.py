@@ -1,4 +1,4 @@
-"""What is learnt of how lesions look: ring or solid, with mass effect or not, enhancing or not.
+"""What is learnt of how lesions look: ring or solid, with mass effect or not, enhancing or not; and when to be silent.
 
 One logistic regression per question, on signs of the lesion and on what the network sees inside it. Lies beside the
 weights it was fitted to, as the `qc_score` does.
@@ -20,10 +20,13 @@ from vp_engine.vision.quality import weights_sha256
 DESCRIPTION = "description.json"
 """Beside the weights it was fitted on."""
 
+READ_OFF = ("side", "place", "number", "signal")
+"""What measures say of the mask of a lesion: asked is whether they would say that of the true lesion."""
 QUESTIONS: Mapping[str, tuple[str, str]] = {
     "pattern": ("ring", "solid"),
     "mass_effect": ("yes", "no"),
     "enhancement": ("yes", "no"),
+    **dict.fromkeys(READ_OFF, ("yes", "no")),
 }
 """What is asked -> the word for yes and the word for no."""
 
@@ -132,7 +135,7 @@ def load_description(folder: Path) -> DescriptionModel | None:
             if min(scale) <= 0:
                 raise ValueError(f"{name} has a scale that is not positive")
             questions[name] = Question(mean, scale, slopes, intercept, sure_from)
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         raise WeightsError(
             f"{path} cannot be used ({error}); `vp train description` fits it anew.", code="description_unreadable"
         ) from error
