@@ -180,8 +180,8 @@ def load_model(folder: Path, *, terminals: Sequence[str] = TERMINALS) -> Languag
     Raises
     ------
     WeightsError
-        If files are missing or malformed (``unreadable``), settings are unknown or make no sense (``config``), the model
-        was made for another program language (``terminals``), or tensors are missing or unknown (``tensors``), without
+        If files are missing or malformed (``unreadable``), settings unknown or without sense (``config``), if it was
+        made for another program language (``terminals``), or tensors are missing or unknown (``tensors``), without
         their scales (``scales``), of another data type (``dtype``) or shape (``shape``), or not finite
         (``not_finite``).
     """
@@ -236,6 +236,7 @@ def _read_config(path: Path) -> AgentConfig:
         or not all(isinstance(terminal, str) for terminal in terminals)
         or not all(type(size) is int and 0 < size <= _LARGEST for size in sizes)
         or max(settings["layers"], settings["reader_layers"]) > _MOST_LAYERS
+        or any(settings[f"{part}hidden"] % settings[f"{part}heads"] for part in ("", "reader_"))
         or type(sure) not in (int, float)
         or not 0 <= sure <= 1
     ):

@@ -43,6 +43,13 @@ def anatomical_suffixes() -> tuple[str, ...]:
     return (*(suffix for group in _SCHEMA_GROUPS for suffix in groups[group].suffixes), *_MORE_SUFFIXES)
 
 
+@cache
+def field_names() -> frozenset[str]:
+    """Keys of sidecars and names of columns that BIDS knows: whatever else is called so comes from the user."""
+    objects = _schema().objects
+    return frozenset(entry["name"] for group in (objects.metadata, objects.columns) for entry in group.values())
+
+
 def check_label(value: str, what: str) -> str:
     """Return a label unchanged when it may stand in a BIDS name.
 
@@ -87,9 +94,11 @@ def parse_name(name: str) -> tuple[dict[str, str], str]:
     for part in parts:
         key, _, value = part.partition("-")
         if key not in entity_order():
-            raise InputRefused(f"{name}: {part!r} is no entity of BIDS; rename the file", code="invalid_entity")
+            message = f"{name}: expected entities of BIDS, got {part!r}; rename the file"
+            raise InputRefused(message, code="invalid_entity")
         if key in entities:
-            raise InputRefused(f"{name}: entity {key!r} is given twice; rename the file", code="invalid_entity")
+            message = f"{name}: expected each entity once, got {key!r} twice; rename the file"
+            raise InputRefused(message, code="invalid_entity")
         entities[key] = check_label(value, f"{name}: a label for {key!r}")
     return entities, check_label(suffix, f"{name}: a suffix")
 
@@ -133,4 +142,4 @@ def _stem(name: str) -> str:
     for extension in EXTENSIONS:
         if name.endswith(extension):
             return name.removesuffix(extension)
-    raise InputRefused(f"{name}: expected a name ending in {' or '.join(EXTENSIONS)}", code="invalid_entity")
+    raise InputRefused(f"{name}: expected a name ending in {' or '.join(EXTENSIONS)}; rename it", code="invalid_entity")

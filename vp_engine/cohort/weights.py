@@ -167,7 +167,7 @@ def _id(folder: Path, name: str) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Everything in the folder but the lock and folders.
+    """All files in the folder but the lock.
 
     Raises
     ------
@@ -182,4 +182,4 @@ def _files(folder: Path) -> list[Path]:
             f"{pickles[0]}: expected safetensors, got a pickle, which can run any code when it is read; remove it.",
             code="weights_pickle",
         )
-    return [path for path in found if not path.is_dir()]
+    return [path for path in found if path.is_file()]

@@ -22,6 +22,7 @@ FEATURES = ("confidence", "small", "large", "voxel")
 """What the score is made of, see `features`."""
 
 _SURE = 1e-3
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def load_quality(folder: Path, *, parts: Sequence[str]) -> QualityModel:
     path = folder / QUALITY
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path} cannot be read ({error}); `vp train quality` fits it to the weights.", code="quality_unreadable"
         ) from error
@@ -158,7 +159,7 @@ def load_quality(folder: Path, *, parts: Sequence[str]) -> QualityModel:
             code="quality_keys",
         )
     numbers = [content["intercept"], *(x for name in expected for x in content[name].values())]
-    if not all(type(x) in (int, float) and math.isfinite(x) for x in numbers):
+    if not all(type(x) in (int, float) and abs(x) <= _LARGEST for x in numbers):  # false for NaN
         raise WeightsError(f"{path} holds values that are not finite numbers; restore it.", code="quality_numbers")
     if content["slopes"]["confidence"] <= 0 or min(content["typical_mm3"].values()) <= 0:
         raise WeightsError(f"{path} does not make sense: {content['slopes']}; restore it.", code="quality_numbers")
