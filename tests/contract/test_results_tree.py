@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from vp_engine.cli.reporting import make_report
 from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, load_config
+from vp_engine.cohort.participant import analyse_participant
 from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.statistics import LOCATION, read_covariates, run_statistics
 from vp_engine.cohort.verify import verify
@@ -54,7 +56,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_plan(config, config.output)
     for shard in json.loads((config.output / "plan.shards.json").read_text())["tiny"]:
         engine = fake_engine(FixedPlanner(PROGRAMS), IntensitySegmenter())
-        analyse_shard(config, config.output, dataset="tiny", shard=shard, engine=engine)
+        analyse_shard(
+            config, config.output, dataset="tiny", shard=shard, analyse=partial(analyse_participant, engine=engine)
+        )
     collect_tables(config, config.output)
     run_statistics(config, config.output)
     return config

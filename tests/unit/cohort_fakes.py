@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config
 from vp_engine.cohort.engine import Engine, Models
+from vp_engine.cohort.participant import analyse_participant
 from vp_engine.cohort.plan import write_plan
 from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.values import FEATURES
@@ -154,5 +156,7 @@ def run_study(config: Config, planner: FixedPlanner, segmenter: IntensitySegment
     write_plan(config, config.output)
     engine = fake_engine(planner, segmenter)
     for shard in json.loads((config.output / "plan.shards.json").read_text())["tiny"]:
-        analyse_shard(config, config.output, dataset="tiny", shard=shard, engine=engine)
+        analyse_shard(
+            config, config.output, dataset="tiny", shard=shard, analyse=partial(analyse_participant, engine=engine)
+        )
     collect_tables(config, config.output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.engine import Engine
+from vp_engine.cohort.participant import analyse_participant
 from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.verify import verify
 from vp_engine.environment.instruction import Instruction
@@ -71,8 +73,12 @@ class Study:
     def run(self, *, engine: Engine | None = None) -> dict[str, int]:
         write_plan(self.config, self.output)
         for shard in json.loads((self.output / "plan.shards.json").read_text())["tiny"]:
-            analyse_shard(self.config, self.output, dataset="tiny", shard=shard, engine=engine or self.engine)
+            self.analyse(shard, engine=engine)
         return collect_tables(self.config, self.output)
+
+    def analyse(self, shard: str, *, engine: Engine | None = None, **options: Any) -> None:
+        analyse = partial(analyse_participant, engine=engine or self.engine)
+        analyse_shard(self.config, self.output, dataset="tiny", shard=shard, analyse=analyse, **options)
 
     def table(self, name: str, **where: Any) -> list[dict[str, Any]]:
         rows = read_table(self.output / "tables" / name, name).to_pylist()
@@ -378,11 +384,10 @@ def test_full_disk_stops_the_job(study: Study, monkeypatch: pytest.MonkeyPatch) 
 
 def test_unknown_shard_or_participant(study: Study) -> None:
     write_plan(study.config, study.output)
-    common: dict[str, Any] = {"dataset": "tiny", "engine": study.engine}
     with pytest.raises(ConfigError, match="shard-00000"):
-        analyse_shard(study.config, study.output, shard="first", **common)
+        study.analyse("first")
     with pytest.raises(ConfigError, match="99"):
-        analyse_shard(study.config, study.output, shard="shard-00000", participants=["99"], **common)
+        study.analyse("shard-00000", participants=["99"])
 
 
 def test_transcripts_have_the_answer_in_words(again: Study) -> None:

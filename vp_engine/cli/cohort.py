@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,16 +57,18 @@ def analyse(
 
     from vp_engine.cohort.analyse import analyse_shard
     from vp_engine.cohort.engine import load_engine
+    from vp_engine.cohort.supervisor import Supervisor
 
-    engine = load_engine(settings.model, settings.planner, device=device)
-    analyse_shard(
-        settings,
-        output or settings.output,
-        dataset=dataset,
-        shard=shard,
-        engine=engine,
-        participants=[label.removeprefix("sub-") for label in participant or ()],
-    )
+    engine = partial(load_engine, settings.model, settings.planner, device=device)
+    with Supervisor(engine, deadline_s=settings.deadline_s) as supervisor:
+        analyse_shard(
+            settings,
+            output or settings.output,
+            dataset=dataset,
+            shard=shard,
+            analyse=supervisor,
+            participants=[label.removeprefix("sub-") for label in participant or ()],
+        )
 
 
 def collect(config: ConfigOption = CONFIG_FILE, output: OutputOption = None) -> None:

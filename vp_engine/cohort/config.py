@@ -23,6 +23,9 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 """Deepest nesting that is read."""
 
+DEADLINE_S = 3600
+"""Longest that a participant may take, where the configuration does not say."""
+
 DEMO_NAME = "demo"
 """Key of the dataset that the workflow makes itself when its folder is not there yet."""
 
@@ -125,6 +128,8 @@ class Config:
         ``default`` or a folder.
     planner : str
         ``builtin`` or the folder of a causal language model.
+    deadline_s : int
+        Longest that a participant may take.
     subjects_per_job : int or None
         Participants per shard; None means that the plan decides.
     streams : str
@@ -140,6 +145,7 @@ class Config:
     streams: str = "alone"
     statistics: tuple[StatisticConfig, ...] = ()
     planner: str = BUILTIN
+    deadline_s: int = DEADLINE_S
 
     def dataset(self, name: str) -> DatasetConfig:
         """Dataset by its key.
@@ -236,8 +242,9 @@ def _plain(node: yaml.Node, path: Path) -> Any:
 
 
 def _check_schema(content: Any, path: Path) -> None:
-    if isinstance(content, dict) and str(content.get("subjects_per_job", "")).isdecimal():
-        content["subjects_per_job"] = int(content["subjects_per_job"])
+    for key in ("subjects_per_job", "deadline_s"):
+        if isinstance(content, dict) and str(content.get(key, "")).isdecimal():
+            content[key] = int(content[key])
     try:
         validate(content, "config")
     except ConfigError as error:
@@ -286,6 +293,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
         streams=content.get("streams", "alone"),
         statistics=statistics,
         planner=planner if planner == BUILTIN else str(folder / planner),
+        deadline_s=content.get("deadline_s", DEADLINE_S),
     )
 
 

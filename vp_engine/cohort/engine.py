@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,11 +40,14 @@ class Models:
         Delineates.
     agrees : callable or None
         Whether a conditioning vector stands for a structure; None when the planner writes no vectors.
+    on_cpu : callable or None
+        Gives the segmenter on the processor, for scans that are too large for the GPU.
     """
 
     planner: Planner
     segmenter: Segmenter
     agrees: Callable[[np.ndarray, str], bool] | None = None
+    on_cpu: Callable[[], Segmenter] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,20 @@ def load_engine(model: str, planner: str = BUILTIN, *, device: str = "auto") -> 
     folder = model_folder(model)
     verified = verify_weights(folder)
 
-    def load() -> Models:
+    def verify_again() -> None:
         if verify_weights(folder) != verified:  # the first prompt may come long after the start
             raise WeightsError(
                 f"{folder}: the weights were exchanged after the job had begun; run it again.", code="weights_changed"
             )
-        return _load(folder, planner, device)
+
+    def on_cpu() -> Segmenter:
+        verify_again()
+        return _load_segmenter(folder, "cpu")
+
+    def load() -> Models:
+        verify_again()
+        models = Models(_load_planner(folder, planner, device), _load_segmenter(folder, device), phi_agrees)
+        return replace(models, on_cpu=cache(on_cpu))
 
     return Engine(verified + planner_id(planner), cache(load))
 
@@ -142,10 +153,6 @@ def phi_agrees(phi_D: np.ndarray, structure: str) -> bool:
 
     nearest, _ = nearest_structure(phi_D)
     return STRUCTURES[nearest].parts == STRUCTURES[structure].parts or agreement(phi_D, structure) >= LEAST_AGREEMENT
-
-
-def _load(folder: Path, planner: str, device: str) -> Models:
-    return Models(_load_planner(folder, planner, device), _load_segmenter(folder, device), phi_agrees)
 
 
 def _load_planner(folder: Path, planner: str, device: str) -> Planner:

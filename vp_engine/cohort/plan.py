@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,7 +21,8 @@ from vp_engine.cohort.choice import STREAM_SUFFIXES, natural, suffix_rank
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.publish import publish_json
-from vp_engine.errors import ConfigError, InputRefused
+from vp_engine.cohort.tasks import shard_name
+from vp_engine.errors import InputRefused
 from vp_engine.tables.parquet import write_table
 
 SMALL_COHORT = 200
@@ -162,32 +162,6 @@ def assign_shards(participants: Sequence[str], *, size: int | None, known: Mappi
     return kept | {participant: start + index // size for index, participant in enumerate(newcomers)}
 
 
-def shard_name(number: int) -> str:
-    """Name of a shard in file names and rules.
-
-    >>> shard_name(3)
-    'shard-00003'
-    """
-    return f"shard-{number:05d}"
-
-
-def shard_number(name: str) -> int:
-    """Number of a shard from its name.
-
-    Raises
-    ------
-    ConfigError
-        If it is no name of a shard.
-
-    >>> shard_number("shard-00003")
-    3
-    """
-    match = re.fullmatch(r"shard-([0-9]{1,9})", name)
-    if match is None:
-        raise ConfigError(f"Expected a shard such as {shard_name(0)}, got {name!r}; plan.shards.json lists them")
-    return int(match[1])
-
-
 def _index(dataset: DatasetConfig, output: Path) -> tuple[list[Session], int]:
     findings = validate_dataset(dataset.path, warnings=True)
     found = index_dataset(dataset.path, participants=dataset.participants)
@@ -227,9 +201,10 @@ def _announced(read: Callable[[], pd.DataFrame], column: str, name: str, finding
     except InputRefused as refusal:
         findings.append(Finding(refusal.code, "warning", refusal.message, name))
         return []
-    for label in labels:
+    for row, label in enumerate(labels, start=2):
         if LABEL.fullmatch(label) is None:
-            message = f"{name}: expected a {column} of letters A-Z, a-z and digits only, got {label!r}; it is not used"
+            # not quoted: it may be a name, and findings are kept beside the results
+            message = f"{name}: expected a {column} of letters A-Z, a-z and digits only in row {row}; it is not used"
             findings.append(Finding("invalid_entity", "warning", message, name))
     return [label for label in labels if LABEL.fullmatch(label)]
 

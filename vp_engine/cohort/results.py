@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vp_engine import __version__
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.answers import answer
@@ -16,7 +15,7 @@ from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.flags import SESSION_LEFT_OUT
 from vp_engine.cohort.records import TaskRecord
 from vp_engine.cohort.scans import Scans
-from vp_engine.cohort.tasks import Fingerprint, Task
+from vp_engine.cohort.tasks import Fingerprint, Task, run_row
 from vp_engine.cohort.world import PHI_DISAGREES, CohortEnvironment, CohortWorld
 from vp_engine.environment.calls import planned_segmentations
 from vp_engine.environment.values import Number, Text
@@ -79,7 +78,7 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
     InfrastructureError
         If the disk or the device fails.
     """
-    row = _run_row(task, fingerprint, engine.model_id)
+    row = run_row(task, fingerprint, engine.model_id)
     if task.status is not None:
         return _record(fingerprint, row | {"status": task.status, "reason": task.reason})
     started = engine.clock()
@@ -171,22 +170,6 @@ def _outcome(transcript: Transcript) -> tuple[str, str | None]:
         return "timeout", reason
     # the agent contradicting itself is a fault of the model, not of the request
     return ("failed" if transcript.code == PHI_DISAGREES else transcript.status), reason
-
-
-def _run_row(task: Task, fingerprint: Fingerprint, model_id: str) -> Row:
-    """Row of `runs` for a task of which nothing is known yet but what was asked."""
-    nothing: Row = dict.fromkeys(("status", "reason", "steps", "program", "seconds", "device"))
-    return nothing | {
-        "dataset": task.dataset,
-        "participant": task.participant,
-        "session": task.session,
-        "prompt_id": task.prompt_id,
-        "prompt": task.prompt,
-        "input_sha256": fingerprint.input_sha256,
-        "model_id": model_id,
-        "vp_engine_version": __version__,
-        "record_id": fingerprint.record_id,
-    }
 
 
 def _record(

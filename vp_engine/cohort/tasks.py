@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,10 +126,52 @@ def read_tasks(output: Path, dataset: str, shard: int | None = None) -> dict[str
     return tasks
 
 
+def shard_name(number: int) -> str:
+    """Name of a shard in file names and rules.
+
+    >>> shard_name(3)
+    'shard-00003'
+    """
+    return f"shard-{number:05d}"
+
+
+def shard_number(name: str) -> int:
+    """Number of a shard from its name.
+
+    Raises
+    ------
+    ConfigError
+        If it is no name of a shard.
+
+    >>> shard_number("shard-00003")
+    3
+    """
+    match = re.fullmatch(r"shard-([0-9]{1,9})", name)
+    if match is None:
+        raise ConfigError(f"Expected a shard such as {shard_name(0)}, got {name!r}; plan.shards.json lists them")
+    return int(match[1])
+
+
 def scan_hashes(tasks: Iterable[Task], root: Path) -> dict[str, str | None]:
     """Path → sha256 of every scan the tasks may use, each read once; None for one that cannot be read."""
     paths = {path for task in tasks for path in task.paths}
     return {path: _sha256(root / path, root) for path in sorted(paths)}
+
+
+def run_row(task: Task, fingerprint: Fingerprint, model_id: str) -> dict[str, Any]:
+    """Row of `runs` for a task of which nothing is known yet but what was asked."""
+    nothing: dict[str, Any] = dict.fromkeys(("status", "reason", "steps", "program", "seconds", "device"))
+    return nothing | {
+        "dataset": task.dataset,
+        "participant": task.participant,
+        "session": task.session,
+        "prompt_id": task.prompt_id,
+        "prompt": task.prompt,
+        "input_sha256": fingerprint.input_sha256,
+        "model_id": model_id,
+        "vp_engine_version": __version__,
+        "record_id": fingerprint.record_id,
+    }
 
 
 def _task(row: Mapping[str, Any]) -> Task:

@@ -1,0 +1,216 @@
+"""Whatever the process that analyses participants does, it costs the participant it worked on and no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.cohort_fakes import write_dataset
+from tests.unit.worker_fakes import BEHAVIOUR, CALLS, VOLUMES
+from vp_engine.cohort import plan
+from vp_engine.cohort.collect import collect_tables
+from vp_engine.cohort.config import load_config
+from vp_engine.cohort.plan import write_plan
+from vp_engine.cohort.publish import is_temporary
+from vp_engine.cohort.worker import portable
+from vp_engine.errors import InputRefused
+from vp_engine.tables.parquet import read_table
+
+STOP_S = 10.0
+"""Longest that a job may take to stop."""
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS = [{"id": "liver", "text": "Segment the liver."}, {"id": "vol", "text": VOLUMES, "images": ["T1w"]}]
+
+
+class Study:
+    """Three participants in one job."""
+
+    def __init__(self, folder: Path) -> None:
+        write_dataset(folder / "tiny")
+        self.file = folder / "config.yaml"
+        self.write(deadline_s=600)
+        self.output = folder / "results"
+        self.calls = folder / "calls"
+        self.calls.touch()
+        write_plan(load_config(self.file), self.output)
+
+    def write(self, **more: Any) -> None:
+        content = {"datasets": {"tiny": {"path": "tiny"}}, "output": "results", "prompts": PROMPTS}
+        self.file.write_text(yaml.safe_dump(content | {"subjects_per_job": 3} | more))
+
+    def start(self, behaviour: str = "nothing 0", *options: str) -> subprocess.Popen[str]:
+        self.calls.write_text("")
+        program = "from tests.unit.worker_fakes import main; main()"
+        job = ["analyse", "--config", str(self.file), "--dataset", "tiny", "--shard", "shard-00000"]
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *options, *job],
+            cwd=ROOT,
+            env=os.environ | {BEHAVIOUR: behaviour, CALLS: str(self.calls)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, behaviour: str = "nothing 0", *options: str) -> tuple[int, str]:
+        process = self.start(behaviour, *options)
+        torch, said = process.communicate(timeout=240)
+        assert torch == "False\n", "the parent loads no models"
+        return process.returncode, said
+
+    def workers(self) -> list[int]:
+        return list(dict.fromkeys(map(int, self.calls.read_text().split())))
+
+    def statuses(self, participant: str) -> dict[tuple[str, str], str]:
+        rows = read_table(self.output / "records" / "tiny" / participant / "runs.parquet", "runs").to_pylist()
+        return {(row["session"], row["prompt_id"]): row["status"] for row in rows}
+
+    def reasons(self, participant: str, status: str) -> set[str]:
+        rows = read_table(self.output / "records" / "tiny" / participant / "runs.parquet", "runs").to_pylist()
+        return {row["reason"] for row in rows if row["status"] == status}
+
+    def receipt(self) -> dict[str, str] | None:
+        path = self.output / "records" / "tiny" / "shard-00000.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def leftovers(self) -> list[str]:
+        found = [path for path in self.output.rglob("*") if path.is_file() and is_temporary(path)]
+        return sorted(path.name for path in [*found, *(self.output / ".locks").glob("*")])
+
+
+FINE = {("01", "liver"): "refused", ("02", "liver"): "refused", ("01", "vol"): "ok", ("02", "vol"): "ok"}
+
+
+def ended(status: str) -> dict[tuple[str, str], str]:
+    """Of the participant in work: what was finished, and the task at which it was ended."""
+    return FINE | {("02", "vol"): status}
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr(plan, "validate_dataset", lambda _root, **_options: [])
+    return Study(tmp_path)
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "did not come about"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_participant_that_hangs_gets_timeout_and_its_neighbours_go_on(study: Study) -> None:
+    study.write(deadline_s=5)
+    code, said = study.run("hang 4", "--log-json")
+    assert code == 0, said
+    assert study.statuses("sub-01") == FINE
+    assert study.statuses("sub-02") == ended("timeout"), "its second scan is the fourth of all"
+    assert study.statuses("sub-03") == {("01", "liver"): "refused", ("01", "vol"): "ok"}
+    (reason,) = study.reasons("sub-02", "timeout")
+    assert reason.startswith("deadline: not finished within 5 s, at 02/vol")
+    assert set(study.receipt() or ()) == {"01", "02", "03"}
+    assert len(study.workers()) == 2, "one process for all until it is ended, then a new one"
+    assert not any(map(alive, study.workers()))
+    assert study.leftovers() == []
+    messages = [json.loads(line)["message"] for line in said.splitlines()]  # also what the process says is JSON
+    assert [m for m in messages if m.startswith("sub-01")] == ["sub-01: 2 ok, 2 refused (0 kept)"]
+    code, said = study.run()
+    assert code == 0, said
+    assert study.statuses("sub-02") == FINE
+    assert len(study.calls.read_text().split()) == 1, "only what had no result is done again"
+
+
+def test_process_that_is_ended_from_outside_is_infrastructure(study: Study) -> None:
+    code, said = study.run("crash 4")
+    assert code == 75, said
+    assert study.statuses("sub-02") == ended("interrupted")
+    (reason,) = study.reasons("sub-02", "interrupted")
+    assert reason.startswith("worker_ended:")
+    assert "SIGSEGV" in reason
+    assert study.statuses("sub-03")["01", "vol"] == "ok", "neighbours are finished first"
+    assert study.receipt() is None
+    assert study.leftovers() == []
+
+
+class Unsendable(Exception):
+    """Cannot be made again from what it was made of."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), Unsendable("one", "two"), InputRefused("m", code="c")])
+def test_error_of_the_process_is_told_with_its_traceback(error: Exception) -> None:
+    try:
+        raise error
+    except Exception as raised:  # noqa: BLE001
+        told = pickle.loads(pickle.dumps(portable(raised)))  # noqa: S301
+    assert "in test_error_of_the_process_is_told" in told.__notes__[0]
+    if isinstance(error, Unsendable):
+        assert str(told) == "Unsendable: one and two"
+    else:
+        assert (type(told), str(told), vars(told).get("code")) == (type(error), str(error), vars(error).get("code"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.stress)])
+def test_signal_stops_within_seconds_and_the_next_run_goes_on(study: Study, number: signal.Signals) -> None:
+    process = study.start("hang 4")
+    wait_for(lambda: len(study.calls.read_text().split()) == 4)
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - asked < STOP_S
+    assert process.returncode == 75, said
+    assert study.statuses("sub-01") == FINE
+    assert study.statuses("sub-02") == ended("interrupted")
+    assert study.reasons("sub-02", "interrupted") == {
+        f"stopped: The job was asked to stop by {number.name}; run it again to go on where it was."
+    }
+    assert not (study.output / "records" / "tiny" / "sub-03").exists()
+    assert study.receipt() is None
+    assert study.leftovers() == []
+    assert not any(map(alive, study.workers()))
+    table = collect_tables(load_config(study.file), study.output)
+    assert table == {"interrupted": 1, "no_record": 2, "ok": 3, "refused": 4}
+    code, said = study.run()
+    assert code == 0, said
+    assert study.statuses("sub-02") == FINE
+    assert len(study.calls.read_text().split()) == 2, "the rest of one participant, and the other"
+
+
+def test_one_run_at_a_time_and_the_process_does_not_outlive_its_parent(study: Study) -> None:
+    first = study.start("hang 4")
+    wait_for(lambda: len(study.calls.read_text().split()) == 4)
+    (worker,) = study.workers()
+    second = study.start()
+    _, said = second.communicate(timeout=240)
+    assert second.returncode == 75
+    assert f"process {first.pid} on" in said
+    assert "holds tiny.shard-00000" in said
+    assert study.workers() == [], "nothing was worked on"
+    assert alive(worker)
+    first.kill()
+    first.communicate(timeout=60)
+    wait_for(lambda: not alive(worker), seconds=30)
+    code, said = study.run()  # the lock of the dead one is no obstacle
+    assert code == 0, said
+    assert study.statuses("sub-02") == FINE
+    assert study.leftovers() == []

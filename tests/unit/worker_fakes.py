@@ -1,0 +1,59 @@
+"""`vp` with a stand-in for the models that misbehaves when told: it hangs or is ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vp_engine.cli import app
+from vp_engine.cohort import engine
+
+if TYPE_CHECKING:
+    from vp_engine.cohort.engine import Engine
+
+VOLUMES = "Measure the hippocampi."
+PROGRAMS = {VOLUMES: 't1 = scan(current)\nreport(volume(segment(t1, "left_hippocampus")))\n'}
+BEHAVIOUR, CALLS = "VP_TEST_BEHAVIOUR", "VP_TEST_CALLS"
+"""Environment: ``hang 4`` (at the fourth scan of all), and the file that counts the scans over all processes."""
+
+
+def load_stand_in(*_arguments: Any, **_options: Any) -> Engine:
+    """An engine that counts the scans, and at one of them does what it was told."""
+    from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine  # with them comes torch
+
+    class Misbehaving(IntensitySegmenter):
+        def regions(self, *arguments: Any, **options: Any) -> Any:
+            calls = Path(os.environ[CALLS])
+            with calls.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            what, at = os.environ.get(BEHAVIOUR, "nothing 0").split()
+            if len(calls.read_text().splitlines()) == int(at):
+                _misbehave(what)
+            return super().regions(*arguments, **options)
+
+    return fake_engine(FixedPlanner(PROGRAMS), Misbehaving())
+
+
+def _misbehave(what: str) -> None:
+    match what:
+        case "hang":
+            # in a library, with the lock of the interpreter held: no signal handler of Python runs any more
+            ctypes.PyDLL(None).sleep(600)
+        case "sleep":
+            time.sleep(600)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def main() -> None:
+    """Run `vp`, then say whether this process has loaded torch."""
+    engine.load_engine = load_stand_in
+    try:
+        app.main()
+    finally:
+        print("torch" in sys.modules)
