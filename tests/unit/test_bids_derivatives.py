@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_without_the_ignore_file_the_validator_would_complain(tiny_dataset: Path
 
 def test_label_table(tmp_path: Path) -> None:
     write_dseg_tsv(tmp_path, "p1", ["right_hippocampus", "lesion", "brain", "left_hippocampus", "lesion"])
-    table = read_tsv(tmp_path / "seg-p1_dseg.tsv")
+    table = read_tsv(tmp_path, "seg-p1_dseg.tsv")
     assert list(table.columns) == ["index", "name", "abbreviation", "color", "mapping"]
     assert table["index"].tolist() == ["17", "53", "2001", "3001"]
     assert table["name"].tolist() == ["left_hippocampus", "right_hippocampus", "brain", "lesion"]
@@ -84,7 +85,7 @@ def test_label_table(tmp_path: Path) -> None:
 
 def test_prompt_texts_survive_the_table(tmp_path: Path) -> None:
     write_dataset_description(tmp_path, source_name="x", source_path=tmp_path, version="1", prompts=PROMPTS)
-    table = read_tsv(tmp_path / "descriptions.tsv")
+    table = read_tsv(tmp_path, "descriptions.tsv")
     assert table["desc_id"].tolist() == ["desc-all", "desc-hippvol"]
     assert table["description"].tolist()[1] == 'Measure the "hippocampus" and <b>more</b>'
     with pytest.raises(InputRefused):
@@ -132,10 +133,22 @@ def test_missing_validator_and_missing_folder_are_clear(tmp_path: Path, monkeypa
         validate_dataset(tmp_path)
     assert missing.value.code == "validator_missing"
     fake = tmp_path / "bids-validator-deno"
-    fake.write_text("#!/bin/sh\necho out of memory >&2\nexit 3\n")
+    fake.write_text("no program")
     fake.chmod(0o755)
-    with pytest.raises(InfrastructureError, match="out of memory"):
+    with pytest.raises(InfrastructureError, match="cannot be run"):
         validate_dataset(tmp_path)
+    fake.write_text("#!/bin/sh\nkill -9 $$\n")
+    with pytest.raises(InfrastructureError, match="signal 9"):
+        validate_dataset(tmp_path)
+
+
+def test_a_dataset_that_the_validator_gives_up_on_is_not_valid(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tiny_dataset / os.fsdecode(b"sub-01/anat/sub-01_acq-\xff_T1w.nii.gz")).touch()
+    assert [(found.code, found.severity) for found in validate_dataset(tiny_dataset)] == [("validator_failed", "error")]
+    monkeypatch.setattr("vp_engine.bids.validate._LONGEST_SECONDS", 0.001)
+    assert [found.code for found in validate_dataset(tiny_dataset)] == ["validator_failed"]
 
 
 def test_validator_leaves_real_data_as_it_is(shared_data: Callable[[str], Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_sessions(tiny_dataset: Path) -> None:
         (b"participant_id\tage\nsub-01\t1\t2\n", "row 2 has 3"),
         (b"participant_id\tage\tage\n", "once"),
         (b"id\tage\nsub-01\t1\n", "participant_id"),
-        (b"participant_id\nsub-01\n01\n", "several of"),
+        (b"participant_id\nsub-01\n01\n", "row 3 has that of a row before"),
         (b"participant_id\n\xff\xfe\n", "UTF-8"),
     ],
 )
@@ -52,9 +53,37 @@ def test_broken_tables_are_refused(content: bytes, message: str, tmp_path: Path)
     assert refusal.value.code == "bad_tsv"
 
 
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _hole(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(8 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_pipe, "not fetched"),
+        (Path.mkdir, "not fetched"),
+        (lambda path: path.symlink_to(".git/annex/objects/x"), "not fetched"),
+        (lambda path: path.symlink_to("participants.tsv"), "not fetched"),
+        (lambda path: path.symlink_to("/etc/passwd"), "outside"),
+        (_hole, "at most"),
+    ],
+)
+def test_what_is_no_table_is_not_opened(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    make(tmp_path / "participants.tsv")
+    with pytest.raises(InputRefused, match=message) as refusal:
+        read_participants(tmp_path)
+    assert refusal.value.code == "bad_tsv"
+    assert "root:" not in refusal.value.message
+
+
 def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_bytes(b"a\tb\r\n1\t2\r\n\r\n3\t4\r\n")
-    assert read_tsv(tmp_path / "x.tsv").to_numpy().tolist() == [["1", "2"], ["3", "4"]]
+    assert read_tsv(tmp_path, "x.tsv").to_numpy().tolist() == [["1", "2"], ["3", "4"]]
 
 
 def test_real_participants(shared_data: Callable[[str], Path]) -> None:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import re
+import errno
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from vp_engine.bids.findings import Finding
-from vp_engine.bids.names import LABEL, anatomical_suffixes, parse_name, suffix_of
+from vp_engine.bids.names import EXTENSIONS, LABEL, anatomical_suffixes, parse_name, suffix_of
 from vp_engine.bids.session_times import SessionTime, session_times
-from vp_engine.errors import ConfigError, InputRefused
+from vp_engine.errors import ConfigError, InfrastructureError, InputRefused
 
-_NOT_INDEXED = (
-    r"^/(?!sub-)",
-    r"^/sub-[^/]+/(?!anat$|anat/|ses-)",
-    r"^/sub-[^/]+/ses-[^/]+/(?!anat$|anat/)",
-    r"/anat/[^/]*(?<!\.nii)(?<!\.nii\.gz)$",
-)
-_MAX_PATTERN_PARTICIPANTS = 256  # a longer alternative costs more than indexing everybody
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 
 
@@ -72,11 +67,20 @@ class Session:
     findings: tuple[Finding, ...] = ()
 
 
+@dataclass(slots=True)
+class _Visit:
+    """What the folder of one session holds."""
+
+    paths: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
 def index_dataset(root: Path, *, participants: Collection[str] | None = None) -> list[Session]:
     """List the sessions of a dataset with their anatomical images.
 
     Nothing is opened but text tables, and nothing is written. A participant without any image is listed too,
-    with no scans, so that no hole appears downstream.
+    with no scans, so that no hole appears downstream. What cannot be listed is a finding of that session and stops
+    nobody else.
 
     Parameters
     ----------
@@ -97,33 +101,88 @@ def index_dataset(root: Path, *, participants: Collection[str] | None = None) ->
     """
     if not root.is_dir():
         raise ConfigError(f"expected a BIDS dataset folder, got {root}; correct `datasets` in the configuration")
-    labels = _labels(root, "sub-")
+    try:
+        labels = _labels(root, ".", "sub-")
+    except InputRefused as refusal:
+        raise ConfigError(f"{root}: {refusal.message}") from refusal
     if not labels:
         raise ConfigError(f"expected folders sub-<label> in {root}, found none; is this the top of a BIDS dataset?")
-    chosen = _chosen(labels, participants, root)
-    scans_by_session = _scans_by_session(root, None if participants is None else chosen)
-    participant_twins = _twins(labels)
+    twins = _twins(labels)
     sessions: list[Session] = []
-    for participant in chosen:
-        folder = root / f"sub-{participant}"
-        session_labels = _labels(folder, "ses-")
-        visits: list[str | None] = [*session_labels]
-        if not session_labels or (participant, None) in scans_by_session:
-            visits.insert(0, None)
-        times = session_times(root, participant, visits)
-        session_twins = _twins(session_labels)
-        for visit in visits:
-            findings = [
-                *_label_findings(participant, "sub-", participant_twins),
-                *(_label_findings(visit, "ses-", session_twins, f"sub-{participant}/") if visit is not None else ()),
-            ]
-            paths = [] if findings else scans_by_session[(participant, visit)]
-            sessions.append(_session(participant, visit, paths=paths, findings=findings, time=times[visit]))
+    for participant in _chosen(labels, participants, root):
+        sessions += _participant(root, participant, twins)
     return sessions
 
 
-def _labels(folder: Path, prefix: str) -> list[str]:
-    names = (entry.name for entry in folder.iterdir() if entry.name.startswith(prefix) and entry.is_dir())
+def _participant(root: Path, participant: str, participant_twins: dict[str, list[str]]) -> list[Session]:
+    """Sessions of one participant, with everything that keeps their scans from being used."""
+    visits = _visits(root, participant)
+    twins = _twins(label for label in visits if label is not None)
+    own = _label_findings(participant, "sub-", participant_twins)
+    times = session_times(root, participant, list(visits)) if not own else {}
+    sessions = []
+    for label, visit in visits.items():
+        findings = [*own, *visit.findings]
+        if label is not None:
+            findings += _label_findings(label, "ses-", twins, f"sub-{participant}/")
+        paths = [] if findings else visit.paths
+        time = times.get(label, SessionTime(None, None, ()))
+        sessions.append(_session(participant, label, paths=paths, findings=findings, time=time))
+    return sessions
+
+
+def _visits(root: Path, participant: str) -> dict[str | None, _Visit]:
+    """Sessions of a participant in the order of their labels, first what lies outside session folders."""
+    folder = f"sub-{participant}"
+    try:
+        labels = _labels(root, folder, "ses-")
+    except InputRefused as refusal:
+        return {None: _Visit(findings=[Finding(refusal.code, "error", refusal.message, folder)])}
+    outside = _visit(root, f"{folder}/anat")
+    visits: dict[str | None, _Visit] = {}
+    if not labels or outside.paths or outside.findings:
+        visits[None] = outside
+    return visits | {label: _visit(root, f"{folder}/ses-{label}/anat") for label in labels}
+
+
+def _visit(root: Path, folder: str) -> _Visit:
+    """Anatomical images in a folder by their names, whatever they turn out to be."""
+    try:
+        names = [entry.name for entry in _entries(root, folder)]
+    except InputRefused as refusal:
+        return _Visit(findings=[Finding(refusal.code, "error", refusal.message, folder)])
+    images = [name for name in names if name.endswith(EXTENSIONS) and not name.startswith(".")]
+    return _Visit([f"{folder}/{name}" for name in images if suffix_of(name) in anatomical_suffixes()])
+
+
+def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    """What a folder of the dataset holds, in the order of names; nothing when there is none.
+
+    Raises
+    ------
+    InputRefused
+        ``outside_dataset`` or ``unreadable``.
+    InfrastructureError
+        If the file system fails.
+    """
+    path = root / folder
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        message = f"{folder}: expected a folder inside the dataset, it links to one outside; copy it into the dataset"
+        raise InputRefused(message, code="outside_dataset")
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except PermissionError as error:
+        message = f"{folder}: expected a folder that may be listed, it may not; correct its permissions"
+        raise InputRefused(message, code="unreadable") from error
+    except OSError as error:
+        if error.errno in _NO_FOLDER:
+            return []
+        raise InfrastructureError(f"{folder}: listing failed ({error.strerror}); try again") from error
+
+
+def _labels(root: Path, folder: str, prefix: str) -> list[str]:
+    names = (entry.name for entry in _entries(root, folder) if entry.name.startswith(prefix) and entry.is_dir())
     return sorted(name.removeprefix(prefix) for name in names)
 
 
@@ -137,31 +196,6 @@ def _chosen(labels: list[str], participants: Collection[str] | None, root: Path)
             hint = f"; close: {', '.join(close)}" if close else ""
             raise ConfigError(f"participant {participant!r} has no folder in {root}{hint}", code="unknown_participant")
     return sorted(set(participants))
-
-
-def _scans_by_session(root: Path, participants: list[str] | None) -> defaultdict[tuple[str, str | None], list[str]]:
-    """Paths of image files by participant and session folder, as pybids finds them."""
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer
-
-    ignore = [re.compile(pattern) for pattern in _NOT_INDEXED]
-    if participants is not None and len(participants) <= _MAX_PATTERN_PARTICIPANTS:
-        wanted = "|".join(re.escape(participant) for participant in participants)
-        ignore.append(re.compile(rf"^/sub-(?!(?:{wanted})(?:/|$))"))
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
-    layout = BIDSLayout(root, validate=False, indexer=indexer)
-    found: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
-    for file in layout.get_files(scope="self").values():
-        path = PurePosixPath(file.relpath)
-        match path.parts:
-            case (participant, "anat", _):
-                session = None
-            case (participant, session, "anat", _):
-                session = session.removeprefix("ses-")
-            case _:
-                continue
-        if suffix_of(path.name) in anatomical_suffixes():
-            found[(participant.removeprefix("sub-"), session)].append(path.as_posix())
-    return found
 
 
 def _twins(labels: Iterable[str]) -> dict[str, list[str]]:
@@ -179,7 +213,7 @@ def _label_findings(label: str, prefix: str, twins: dict[str, list[str]], parent
         return [Finding("invalid_entity", "error", message, path)]
     if label in twins:
         listed = ", ".join(f"{prefix}{twin}" for twin in twins[label])
-        message = f"{path}: labels differ by case only ({listed}); rename one of them"
+        message = f"{path}: expected labels that differ by more than case, got {listed}; rename one of them"
         return [Finding("labels_differ_by_case", "error", message, path)]
     return []
 
@@ -205,9 +239,10 @@ def _session(
         message = f"expected one file per image, got {len(same)} of the same name: {listed}; keep one"
         findings.extend(Finding("duplicate_scan", "error", message, scan.path) for scan in same)
     findings.extend(time.findings)
+    findings = [replace(one, message=_printable(one.message), path=_printable(one.path)) for one in findings]
     return Session(
-        participant,
-        session,
+        _shown(participant),
+        None if session is None else _shown(session),
         scans=tuple(sorted(scans, key=lambda scan: scan.path)),
         acquired=time.acquired,
         days=time.days,
@@ -217,12 +252,22 @@ def _session(
 
 def _scan(path: str, participant: str, session: str | None) -> Scan:
     name = path.rpartition("/")[2]
-    entities, suffix = parse_name(name)
+    entities, suffix = parse_name(_printable(name))
     named = (entities.pop("sub", None), entities.pop("ses", None))
     if named != (participant, session):
-        message = f"{path}: the name does not repeat the labels of its folders; rename the file"
+        message = f"{path}: expected the labels of its folders in the name, got others; rename the file"
         raise InputRefused(message, code="name_mismatch")
     return Scan(path, suffix, entities)
+
+
+def _shown(label: str) -> str:
+    """A label that tables can hold, no two alike."""
+    return _printable(label.replace("\\", "\\\\"))
+
+
+def _printable(text: str) -> str:
+    """Line ends, marks that turn the reading direction, and bytes that are no UTF-8 written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _key(scan: Scan) -> tuple[object, ...]:

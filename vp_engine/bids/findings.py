@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -28,3 +30,20 @@ class Finding:
     severity: Severity
     message: str
     path: str = ""
+
+
+FINDINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "invalid_entity": "a label that is not letters A-Z, a-z and digits, or a name that BIDS does not have",
+        "labels_differ_by_case": "two participants or sessions whose labels differ by case only",
+        "name_mismatch": "a file name that does not repeat the labels of its folders",
+        "duplicate_scan": "several files for one image",
+        "outside_dataset": "a folder that links to one outside the dataset",
+        "unreadable": "a folder that may not be listed by this user",
+        "no_fitting_scan": "no image that the prompt could use",
+        "bad_tsv": "a table that cannot be read; its columns are not used",
+        "bad_time": "a date or a number of days that cannot be; it is not used",
+        "validator_failed": "the BIDS validator gave up on the dataset",
+    }
+)
+"""Code of what the walk through a dataset finds, apart from those of the BIDS validator, to meaning."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -107,10 +108,10 @@ def _earliest_scan(root: Path, participant: str, session: str | None, findings: 
     stem = f"sub-{participant}" if session is None else f"sub-{participant}_ses-{session}"
     folder = f"sub-{participant}" if session is None else f"sub-{participant}/ses-{session}"
     path = f"{folder}/{stem}_scans.tsv"
-    if not (root / path).is_file():
+    if not os.path.lexists(root / path):
         return None
     try:
-        table = read_tsv(root / path)
+        table = read_tsv(root, path)
     except InputRefused as refusal:
         findings.append(Finding(refusal.code, "warning", refusal.message, path))
         return None
@@ -127,7 +128,7 @@ def _date(text: str | None, path: str, findings: list[Finding]) -> date | None:
     try:
         return datetime.fromisoformat(text).date()
     except ValueError:
-        message = f"{path}: expected acq_time as YYYY-MM-DDThh:mm:ss, got {text!r}; the time is not used"
+        message = f"{path}: expected acq_time as YYYY-MM-DDThh:mm:ss, got another text; the time is not used"
         findings.append(Finding("bad_time", "warning", message, path))
         return None
 
@@ -140,7 +141,7 @@ def _number(text: str | None, path: str, findings: list[Finding]) -> float | Non
     except ValueError:
         number = math.nan
     if not abs(number) <= LONGEST_DAYS:  # false for what is not a number
-        message = f"{path}: expected days_since_baseline as a number up to {LONGEST_DAYS}, got {text!r}; it is not used"
+        message = f"{path}: expected days_since_baseline as a number up to {LONGEST_DAYS}, got another; it is not used"
         findings.append(Finding("bad_time", "warning", message, path))
         return None
     return number

@@ -1,13 +1,20 @@
-"""The .tsv files of a dataset, read as text: ids such as ``01``, ``NA`` or ``1e5`` stay what they are."""
+"""The .tsv files of a dataset, read as text: ids such as ``01``, ``NA`` or ``1e5`` stay what they are.
+
+Messages go to logs and results, so they give rows and columns by number and quote nothing.
+"""
 
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pandas as pd
 
 from vp_engine.errors import InputRefused
+
+MAX_BYTES = 2**26
+"""Largest table that is read: a hundred times what any dataset has."""
 
 _MISSING = ("n/a", "")
 
@@ -31,7 +38,7 @@ def read_participants(root: Path) -> pd.DataFrame:
     InputRefused
         ``bad_tsv``.
     """
-    return _read_with_ids(root / "participants.tsv", id_column="participant_id", prefix="sub-")
+    return _read_with_ids(root, "participants.tsv", id_column="participant_id", prefix="sub-")
 
 
 def read_sessions(root: Path, participant: str) -> pd.DataFrame:
@@ -55,16 +62,19 @@ def read_sessions(root: Path, participant: str) -> pd.DataFrame:
     InputRefused
         ``bad_tsv``.
     """
-    path = root / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
-    return _read_with_ids(path, id_column="session_id", prefix="ses-")
+    path = f"sub-{participant}/sub-{participant}_sessions.tsv"
+    return _read_with_ids(root, path, id_column="session_id", prefix="ses-")
 
 
-def read_tsv(path: Path) -> pd.DataFrame:
-    """Read a tab-separated file, every column text, nothing converted.
+def read_tsv(root: Path, name: str) -> pd.DataFrame:
+    """Read a tab-separated file of a dataset, every column text, nothing converted.
 
     Parameters
     ----------
-    path : Path
+    root : Path
+        Dataset folder that the file must lie in.
+    name : str
+        Path below it.
 
     Returns
     -------
@@ -73,18 +83,28 @@ def read_tsv(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputRefused
-        ``bad_tsv`` when it is not UTF-8, has no header or a repeated column, or a row of another length.
+        ``bad_tsv`` when it is no readable file inside the dataset, is larger than `MAX_BYTES`, is not UTF-8, has no
+        header or a repeated column, or a row of another length.
     """
+    path = root / name
+    _check_file(path, root)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = [row for row in csv.reader(stream, delimiter="\t") if row]
+    except PermissionError as error:
+        message = f"{path.name}: expected a readable file, it may not be read; correct its permissions"
+        raise InputRefused(message, code="bad_tsv") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputRefused(f"{path.name}: expected tab-separated UTF-8 text ({error})", code="bad_tsv") from error
+        message = f"{path.name}: expected tab-separated UTF-8 text, got other bytes ({error}); save it as UTF-8"
+        raise InputRefused(message, code="bad_tsv") from error
     if not rows:
-        raise InputRefused(f"{path.name}: expected a header line, the file is empty", code="bad_tsv")
+        message = f"{path.name}: expected a header line, the file is empty; write the table again or remove it"
+        raise InputRefused(message, code="bad_tsv")
     header, *body = rows
     if len(set(header)) < len(header):
-        raise InputRefused(f"{path.name}: expected each column once, got {header}", code="bad_tsv")
+        twice = next(number for number, name in enumerate(header, start=1) if name in header[: number - 1])
+        message = f"{path.name}: expected each column once, column {twice} is called like one before; rename it"
+        raise InputRefused(message, code="bad_tsv")
     for number, row in enumerate(body, start=2):
         if len(row) != len(header):
             message = f"{path.name}: expected {len(header)} fields, row {number} has {len(row)}"
@@ -92,17 +112,32 @@ def read_tsv(path: Path) -> pd.DataFrame:
     return pd.DataFrame(body, columns=header, dtype="str")
 
 
-def _read_with_ids(path: Path, *, id_column: str, prefix: str) -> pd.DataFrame:
-    if not path.is_file():
+def _check_file(path: Path, root: Path) -> None:
+    """Refuse what would hang, fill the memory, or show what is no part of the dataset."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        message = f"{path.name}: expected a file inside the dataset, it links to one outside; copy it into the dataset"
+    elif not os.path.isfile(path):  # noqa: PTH113  # unlike Path.is_file never raises
+        message = f"{path.name}: expected a text file, it is none or was not fetched; restore or remove it"
+    elif path.stat().st_size > MAX_BYTES:
+        message = f"{path.name}: expected at most {MAX_BYTES} bytes, got {path.stat().st_size}; correct the table"
+    else:
+        return
+    raise InputRefused(message, code="bad_tsv")
+
+
+def _read_with_ids(root: Path, name: str, *, id_column: str, prefix: str) -> pd.DataFrame:
+    path = root / name
+    if not os.path.lexists(path):
         return pd.DataFrame({id_column: pd.Series(dtype="str")})
-    table = read_tsv(path)
+    table = read_tsv(root, name)
     if id_column not in table:
-        message = f"{path.name}: expected a column {id_column!r}, got {list(table.columns)}; name it so"
+        message = f"{path.name}: expected a column {id_column!r}, none of the {table.shape[1]} is called so; name it so"
         raise InputRefused(message, code="bad_tsv")
     ids = table[id_column].str.removeprefix(prefix)
     if ids.duplicated().any():
-        twice = sorted(set(ids[ids.duplicated()]))
-        raise InputRefused(f"{path.name}: expected each id once, got several of {twice}", code="bad_tsv")
+        row = 2 + int(ids.duplicated().to_numpy().argmax())
+        message = f"{path.name}: expected each id once, row {row} has that of a row before; merge them"
+        raise InputRefused(message, code="bad_tsv")
     table = table.mask(table.isin(_MISSING))
     table[id_column] = ids
     return table

@@ -20,7 +20,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "bad_header": "a header field that cannot be: number of dimensions, data offset",
         "not_3d": "fewer than 3 dimensions, more than 4, a single slice or an empty axis",
         "several_frames": "a time series or another 4-D image",
-        "too_large": "more voxels than the limits allow",
+        "too_large": "more voxels or more bytes than the limits allow",
         "bad_dtype": "RGB, complex, bit or unknown data type",
         "bad_scaling": "scl_slope is infinite, or scl_inter is not finite",
         "non_finite": "0.1 % of the voxels or more are NaN or infinite",

@@ -179,7 +179,8 @@ def parse_header(block: bytes, name: str) -> NiftiHeader:
         raise InputRefused(f"{message}; convert header-image pairs and ANALYZE files to .nii.gz", code="not_nifti")
     n_axes = values["dim"][0]
     if not 1 <= n_axes <= 7:
-        raise InputRefused(f"{name}: expected 1 to 7 dimensions, the header says {n_axes}", code="bad_header")
+        message = f"{name}: expected 1 to 7 dimensions, the header says {n_axes}; convert the image again"
+        raise InputRefused(message, code="bad_header")
     return NiftiHeader(
         version=version,
         byteorder=byteorder,
@@ -256,10 +257,14 @@ def _check_size(header: NiftiHeader, name: str, limits: GateLimits) -> None:
     if header.datatype not in _DTYPES:
         message = f"{name}: expected real numbers, got NIfTI data type {header.datatype}"
         raise InputRefused(f"{message} (RGB, complex or unknown); convert to float32", code="bad_dtype")
+    if header.data_bytes > limits.max_bytes:
+        message = f"{name}: expected at most {limits.max_bytes} bytes of data, the header claims {header.data_bytes}"
+        raise InputRefused(f"{message}; crop the image or convert it to float32", code="too_large")
     first = HEADER_BYTES[header.version] + 4
     if not (first <= header.vox_offset <= first + limits.max_extra_bytes and header.vox_offset.is_integer()):
         message = f"{name}: expected the data to start {first} to {first + limits.max_extra_bytes} bytes into the file"
-        raise InputRefused(f"{message}, the header says {header.vox_offset}", code="bad_header")
+        message = f"{message}, the header says {header.vox_offset}; convert the image again from its source"
+        raise InputRefused(message, code="bad_header")
 
 
 def _scaling(header: NiftiHeader, name: str) -> tuple[float, float, tuple[str, ...]]:

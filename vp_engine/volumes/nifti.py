@@ -1,7 +1,8 @@
 """NIfTI files in and out: the only place that imports nibabel.
 
-Reading goes through the intake gate, cheap checks first: path, magic, header, geometry, and only then the data, to the
-end of the file. Writing starts from a fresh header, so that nothing but the geometry of an input reaches a derivative.
+Reading goes through the intake gate, cheap checks first: path, magic, header, geometry, and only then the data, twice:
+to the end of the file with nothing kept, and once it is known to be good, into memory. Writing starts from a fresh
+header, so that nothing but the geometry of an input reaches a derivative.
 """
 
 # nibabel is published with annotations for some of its functions only
@@ -10,9 +11,12 @@ end of the file. Writing starts from a fresh header, so that nothing but the geo
 from __future__ import annotations
 
 import gzip
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -20,22 +24,40 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from vp_engine.errors import InputRefused
+from vp_engine.volumes.content import PIECE_BYTES, Content, open_content
 from vp_engine.volumes.forms import Affine, Placement, place
 from vp_engine.volumes.geometry import shear_of, spacing_of
 from vp_engine.volumes.header import HEADER_BYTES, NiftiHeader, check_header, header_version, parse_header
-from vp_engine.volumes.intake import GateLimits, check_path, name_in_dataset, open_content, read_payload
+from vp_engine.volumes.intake import GateLimits, check_path, name_in_dataset
 from vp_engine.volumes.volume import SpatialForms, Volume
 
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 _RIGHT_ANGLES = 1e-5
 _LABEL_LIMIT = 2**31
 
+Array = NDArray[Any]
+
 
 @dataclass(frozen=True, slots=True)
-class _Content:
-    values: NDArray[Any]  # (X, Y, Z), scaled, native byte order
+class _Scan:
+    """An open file whose header was accepted."""
+
+    name: str
+    content: Content
+    header: NiftiHeader
     placement: Placement
     flags: tuple[str, ...]
+    limits: GateLimits
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What all voxels together say, NaN and infinite ones taken as 0."""
+
+    low: float
+    high: float
+    broken: int
+    whole: bool
 
 
 def read_image(path: Path, *, root: Path | None = None, limits: GateLimits | None = None) -> Volume:
@@ -61,19 +83,16 @@ def read_image(path: Path, *, root: Path | None = None, limits: GateLimits | Non
     InfrastructureError
         If the file system fails.
     """
-    limits = limits or GateLimits()
-    name = name_in_dataset(path, root)
-    content = _read(path, root=root, limits=limits)
-    values, value_flags = _finite(content.values, name, limits)
-    low, high = float(values.min()), float(values.max())
-    if max(-low, high) > limits.max_abs_value:
-        message = f"{name}: expected values within ±{limits.max_abs_value:g}, got {low:g} to {high:g}"
-        raise InputRefused(f"{message}; convert the image again from its source", code="value_range")
-    data = values.astype(np.float32, order="C")
-    if data.min() == data.max():
-        message = f"{name}: expected an image, every voxel is {low:g}; convert it again from its source"
-        raise InputRefused(message, code="constant")
-    return _volume(data, content, (*content.flags, *value_flags))
+    with _opened(path, root, limits or GateLimits()) as scan:
+        seen = _survey(scan)
+        if max(-seen.low, seen.high) > scan.limits.max_abs_value:
+            most = f"{scan.limits.max_abs_value:g}"
+            message = f"{scan.name}: expected values within ±{most}, got {seen.low:g} to {seen.high:g}"
+            raise InputRefused(f"{message}; convert the image again from its source", code="value_range")
+        if np.float32(seen.low) == np.float32(seen.high):
+            message = f"{scan.name}: expected an image, every voxel is {seen.low:g}; convert it again from its source"
+            raise InputRefused(message, code="constant")
+        return _volume(scan, seen, np.dtype(np.float32))
 
 
 def read_labels(path: Path, *, root: Path | None = None, limits: GateLimits | None = None) -> Volume:
@@ -99,15 +118,13 @@ def read_labels(path: Path, *, root: Path | None = None, limits: GateLimits | No
     InfrastructureError
         If the file system fails.
     """
-    limits = limits or GateLimits()
-    name = name_in_dataset(path, root)
-    content = _read(path, root=root, limits=limits)
-    values, value_flags = _finite(content.values, name, limits)
-    whole = not np.issubdtype(values.dtype, np.floating) or bool((values == np.rint(values)).all())
-    if not whole or values.min() < 0 or values.max() >= _LABEL_LIMIT:
-        message = f"{name}: expected whole numbers from 0 to {_LABEL_LIMIT - 1}, got others; give a label map"
-        raise InputRefused(message, code="not_labels")
-    return _volume(values.astype(np.int32, order="C"), content, (*content.flags, *value_flags))
+    with _opened(path, root, limits or GateLimits()) as scan:
+        seen = _survey(scan)
+        if not seen.whole or seen.low < 0 or seen.high >= _LABEL_LIMIT:
+            got = f"{seen.low:g} to {seen.high:g}" if seen.whole else "fractions"
+            message = f"{scan.name}: expected whole numbers from 0 to {_LABEL_LIMIT - 1}, got {got}; give a label map"
+            raise InputRefused(message, code="not_labels")
+        return _volume(scan, seen, np.dtype(np.int32))
 
 
 def write_labels(path: Path, labels: NDArray[np.integer], *, like: Volume, descrip: str = "") -> None:
@@ -156,54 +173,77 @@ def write_image(path: Path, volume: Volume) -> None:
     _write(path, volume.data, like=volume, descrip="")
 
 
-def _read(path: Path, *, root: Path | None, limits: GateLimits) -> _Content:
+@contextmanager
+def _opened(path: Path, root: Path | None, limits: GateLimits) -> Iterator[_Scan]:
     name = name_in_dataset(path, root)
-    check_path(path, root=root)
-    with open_content(path, name) as (stream, open_flags):
-        first = _read_exactly(stream, 4)
+    check_path(path, root=root, limits=limits)
+    with open_content(path, name) as (content, open_flags):
+        first = content.read(4)
         version, _ = header_version(first, name)
-        block = first + _read_exactly(stream, HEADER_BYTES[version] - len(first))
+        block = first + content.read(HEADER_BYTES[version] - len(first))
         header, header_flags = check_header(parse_header(block, name), name, limits)
         placement = _place(header, name, limits)
-        _read_exactly(stream, int(header.vox_offset) - HEADER_BYTES[version])
-        payload = read_payload(
-            stream,
-            header.data_bytes,
-            file_bytes=path.stat().st_size,
-            max_extra_bytes=limits.max_extra_bytes,
-            name=name,
-        )
-    stored = np.frombuffer(payload, header.dtype).reshape(header.shape, order="F")
-    values = apply_read_scaling(stored, header.slope, header.inter)
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return _Content(native, placement, (*open_flags, *header_flags, *placement.flags))
+        yield _Scan(name, content, header, placement, (*open_flags, *header_flags, *placement.flags), limits)
 
 
-def _read_exactly(stream: BinaryIO, n_bytes: int) -> bytes:
-    """Up to `n_bytes` even when the stream hands them over in pieces; fewer only at its end."""
-    pieces = b""
-    while len(pieces) < n_bytes and (piece := stream.read(n_bytes - len(pieces))):
-        pieces += piece
-    return pieces
+def _survey(scan: _Scan) -> _Survey:
+    """Read the file to its end, so that a checksum there is compared too, and keep nothing.
 
-
-def _finite(values: NDArray[Any], name: str, limits: GateLimits) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Values with the few NaN and infinite voxels set to 0."""
-    if not np.issubdtype(values.dtype, np.floating):
-        return values, ()
-    broken = ~np.isfinite(values)
-    count = int(np.count_nonzero(broken))
-    if count == 0:
-        return values, ()
-    if count >= limits.max_nonfinite * values.size:
-        message = f"{name}: expected finite voxels, {count} of {values.size} are NaN or infinite"
+    Raises
+    ------
+    InputRefused
+        ``truncated``, ``bad_crc``, ``trailing_data`` or ``non_finite``.
+    """
+    low, high, broken, whole = math.inf, -math.inf, 0, True
+    for values, wrong in _pieces(scan):
+        low, high = min(low, values.min().item()), max(high, values.max().item())
+        broken += wrong
+        whole = whole and (values.dtype.kind != "f" or bool((values == np.rint(values)).all()))
+    limits, extra = scan.limits, 0
+    while more := scan.content.read(PIECE_BYTES):
+        extra += len(more)
+        if extra > limits.max_extra_bytes:
+            message = f"{scan.name}: expected {scan.header.data_bytes} bytes of data"
+            message = f"{message}, got over {limits.max_extra_bytes} more; convert the image again from its source"
+            raise InputRefused(message, code="trailing_data")
+    voxels = math.prod(scan.header.shape)
+    if broken >= limits.max_nonfinite * voxels:
+        message = f"{scan.name}: expected finite voxels, {broken} of {voxels} are NaN or infinite"
         raise InputRefused(f"{message}; convert the image again from its source", code="non_finite")
-    return np.where(broken, values.dtype.type(0), values), (f"fix_non_finite:{count}",)
+    return _Survey(low, high, broken, whole)
 
 
-def _volume(data: NDArray[Any], content: _Content, flags: tuple[str, ...]) -> Volume:
-    placement = content.placement
-    return Volume(data, placement.affine, flags=flags, lateralised=placement.lateralised, forms=placement.forms)
+def _pieces(scan: _Scan) -> Iterator[tuple[Array, int]]:
+    """Scaled voxels in the order of the file, a bounded number at a time, NaN and infinite ones as 0 and counted."""
+    header = scan.header
+    scan.content.rewind()
+    scan.content.read(int(header.vox_offset))
+    missing = header.data_bytes
+    while missing:
+        piece = scan.content.read(min(PIECE_BYTES, missing))
+        missing -= len(piece)
+        if not piece or len(piece) % header.dtype.itemsize:
+            message = f"{scan.name}: expected {header.data_bytes} bytes of data, got {header.data_bytes - missing}"
+            raise InputRefused(f"{message}; fetch or copy the file again", code="truncated")
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes infinite, and is counted
+            values = apply_read_scaling(np.frombuffer(piece, header.dtype), header.slope, header.inter)
+        wrong = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(1, dtype=bool)
+        if wrong.any():
+            values = np.where(wrong, values.dtype.type(0), values)
+        yield values, int(np.count_nonzero(wrong))
+
+
+def _volume(scan: _Scan, seen: _Survey, dtype: np.dtype[Any]) -> Volume:
+    """The voxels in memory, once the survey found them good."""
+    voxels = np.empty(math.prod(scan.header.shape), dtype)
+    filled = 0
+    for values, _ in _pieces(scan):
+        voxels[filled : filled + values.size] = values
+        filled += values.size
+    data = np.ascontiguousarray(voxels.reshape(scan.header.shape, order="F"))
+    flags = (*scan.flags, f"fix_non_finite:{seen.broken}") if seen.broken else scan.flags
+    place = scan.placement
+    return Volume(data, place.affine, flags=flags, lateralised=place.lateralised, forms=place.forms)
 
 
 def _place(header: NiftiHeader, name: str, limits: GateLimits) -> Placement:
