@@ -37,11 +37,16 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = compiled(tmp_path_factory.mktemp("shim"))
-    if library is None:
+def _library(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    return compiled(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def shim(_library: Path | None) -> Path:
+    """For tests that inject faults."""
+    if _library is None:
         pytest.skip("faults are injected with a small C library, and here is no C compiler (cc, gcc or clang)")
-    return library
+    return _library
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +57,8 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def jobs(study_folder: Path, shim: Path) -> Iterator[Jobs]:
-    with started(study_folder, shim) as process:
+def jobs(study_folder: Path, _library: Path | None) -> Iterator[Jobs]:
+    with started(study_folder, _library) as process:
         yield process
 
 
@@ -74,3 +79,9 @@ def stages(study_folder: Path, jobs: Jobs, tmp_path_factory: pytest.TempPathFact
             found.append(Stage(study_folder / name, step, before, after, done.calls, dict(done.by_call)))
             before = after
     return found
+
+
+@pytest.fixture(scope="session")
+def clean(stages: list[Stage]) -> dict[str, str]:
+    """What a run of the first configuration leaves, undisturbed."""
+    return study.contents(stages[len(study.STEPS) - 1].after)

@@ -27,7 +27,8 @@ KINDS = {"KILL": -1, "KILL_PROCESS": -2, "SHORT": -3}
 """Faults that are no error number: SIGKILL to the job and its children, or to the one process; half a write."""
 
 _STATE = struct.Struct(f"=5q{len(CALLS)}q512s")  # as `struct state` of shim.c
-_PATIENCE_S = 120.0
+_PATIENCE_S = 250.0
+_TAKE_OFF_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ class Outcome:
     said : str
         End of its output.
     seconds : float
+        On the clock.
+    cpu_s : float
+        Of the processor, with the children that it waited for.
     """
 
     code: int
@@ -54,6 +58,7 @@ class Outcome:
     failed: str
     said: str
     seconds: float
+    cpu_s: float
 
 
 class Jobs:
@@ -69,7 +74,7 @@ class Jobs:
         return self.together(config, output, [{"steps": list(steps)} | fault])[0]
 
     def together(self, config: Path, output: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-        """Jobs at once, each started `after` seconds; `hold` is a file that is made when the first of them has ended."""
+        """Jobs at once, each `after` so many seconds; `hold` is a file that is made when the first of them has ended."""
         request = {"config": str(config), "output": str(output), "jobs": list(jobs)}
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -135,15 +140,18 @@ def _answer(request: dict[str, Any], state: mmap.mmap) -> list[dict[str, Any]]:
     logs = [output.parents[1] / f"{output.name}.{number}.log" for number in range(len(jobs))]
     fault = jobs[0]
     _STATE.pack_into(state, 0, 0, fault.get("at", 0), _kind(fault), fault.get("lasting", False), 0, *[0] * len(CALLS), b"")
-    started = time.monotonic()
-    running = {_forked(config, output, job, log): number for number, (job, log) in enumerate(zip(jobs, logs, strict=True))}
-    endings: dict[int, tuple[int, float]] = {}
+    started = time.monotonic() + (_TAKE_OFF_S if len(jobs) > 1 else 0)
+    running = {
+        _forked(config, output, job | {"log": logs[number], "at_time": started + job.get("after", 0)}): number
+        for number, job in enumerate(jobs)
+    }
+    endings: dict[int, tuple[int, float, float]] = {}
     while running:
         for pid, number in list(running.items()):
             passed = time.monotonic() - started
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status, used = os.wait4(pid, os.WNOHANG)
             if ended:
-                endings[number] = os.waitstatus_to_exitcode(status), passed
+                endings[number] = os.waitstatus_to_exitcode(status), passed, used.ru_utime + used.ru_stime
                 del running[pid]
                 if "hold" in jobs[number]:
                     Path(jobs[number]["hold"]).touch()
@@ -160,6 +168,7 @@ def _answer(request: dict[str, Any], state: mmap.mmap) -> list[dict[str, Any]]:
             "failed": failed,
             "said": logs[number].read_text(errors="replace")[-3000:],
             "seconds": endings[number][1],
+            "cpu_s": endings[number][2],
         }
         for number in range(len(jobs))
     ]
@@ -177,7 +186,7 @@ def _kill(pid: int, *, alone: bool) -> None:
         return  # not yet a group of its own, or gone
 
 
-def _forked(config: Path, output: Path, job: Mapping[str, Any], log: Path) -> int:
+def _forked(config: Path, output: Path, job: Mapping[str, Any]) -> int:
     from tests.faults import study
 
     pid = os.fork()
@@ -186,12 +195,12 @@ def _forked(config: Path, output: Path, job: Mapping[str, Any], log: Path) -> in
     code = 99  # what no command of ours ends with
     try:
         os.setsid()
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        descriptor = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         if "hold" in job:
             os.environ[study.HOLD] = job["hold"]
-        time.sleep(job.get("after", 0))
+        time.sleep(max(0.0, job["at_time"] - time.monotonic()))
         with study.stand_in():
             code = study.run(config, output, job["steps"])
         sys.stdout.flush()
