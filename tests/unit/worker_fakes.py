@@ -56,4 +56,4 @@ def main() -> None:
     try:
         app.main()
     finally:
-        print("torch" in sys.modules)
+        sys.stdout.write(f"{'torch' in sys.modules}\n")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import sys
-from typing import Annotated
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
 from vp_engine import __version__
 from vp_engine.cli import cohort, learning, questions
+from vp_engine.cli.attempts import AlreadyFailed, attempting
 from vp_engine.cli.logs import start_logging
 from vp_engine.errors import InfrastructureError, OutputInUse, ProgramError, VoxelPromptError
 
@@ -21,6 +28,8 @@ EXIT_RETRY = 75
 _RETRY_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
 )
+_FINAL = frozenset({EXIT_USAGE, EXIT_BUG})
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 app = typer.Typer(
     name="vp",
@@ -43,8 +52,14 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON objects, for machines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+    attempt: Annotated[int, typer.Option(min=1, help="How often this was tried, this time included.")] = 1,
+    outcome: Annotated[
+        Path | None,
+        typer.Option(help="File that keeps a failure. Another --attempt at what no retry can cure ends at once."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -52,20 +67,45 @@ def options(
     """Options before the command."""
     del version
     start_logging(as_json=log_json, quiet=quiet)
+    if outcome is not None:
+        context.with_resource(attempting(outcome, attempt, exit_for=exit_for, final=_FINAL))
 
 
 def main() -> None:
     """Run `vp`; exit 0 done, 1 `vp verify` found differences, 2 usage or input, 70 our bug, 75 worth a retry."""
     try:
-        app(prog_name="vp")
+        with _stopping():
+            app(prog_name="vp")
     except Exception as error:  # the outermost frame
         code, message = exit_for(error)
-        if code == EXIT_BUG:
+        if code == EXIT_BUG and not isinstance(error, AlreadyFailed):
             # in a log file the traceback is what we need; on a terminal it would bury the message
             logging.getLogger("vp").error("%s", message, exc_info=None if sys.stderr.isatty() else error)
         else:
             logging.getLogger("vp").error("%s", message)
         sys.exit(code)
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """End by a signal as by an error: locks are given back, temporaries removed, and the exit code is 75."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ignored = [number for number in _STOPPING if signal.getsignal(number) is signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, _stop) for number in _STOPPING if number not in ignored}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    for other in _STOPPING:
+        signal.signal(other, signal.SIG_IGN)  # asked once is enough; what is left takes no time
+    logging.getLogger("vp").error("stopped by %s; run it again to go on", signal.Signals(number).name)
+    sys.exit(EXIT_RETRY)
 
 
 def exit_for(error: Exception) -> tuple[int, str]:
@@ -74,6 +114,8 @@ def exit_for(error: Exception) -> tuple[int, str]:
     >>> exit_for(OutputInUse("results is in use by job 7"))
     (75, 'results is in use by job 7')
     """
+    if isinstance(error, AlreadyFailed):
+        return error.exit_code, str(error)
     if isinstance(error, InfrastructureError | OutputInUse):
         return EXIT_RETRY, error.message
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _RETRY_ERRNOS):

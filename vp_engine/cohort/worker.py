@@ -90,10 +90,12 @@ def serve(connection: Connection) -> None:
             connection.send(message)
 
     try:
-        setup: Setup = connection.recv()
-        _log_to(send, setup.log_levels)
         try:
+            setup: Setup = connection.recv()
+            _log_to(send, setup.log_levels)
             engine = _told(setup.load_engine(), send)
+        except (EOFError, ConnectionError):
+            raise
         except Exception as error:  # noqa: BLE001 - told to the parent, which knows what to do about it
             send(Failed(portable(error)))
             return

@@ -11,12 +11,13 @@ rule analyse:
         "../envs/vp.yaml"
     threads: 2
     resources:
+        attempt=lambda wildcards, attempt: attempt,
         gpu=1,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         config=CONFIG_FILE,
-        # what changes every result, so that jobs run again; weights may change in place
+        # what changes results, so that jobs run again; weights may change in place
         asked=[
             *(f"{prompt.id}: {prompt.text}" for prompt in CONFIG.prompts),
             CONFIG.streams,
@@ -24,8 +25,10 @@ rule analyse:
             model_id(model_folder(CONFIG.model)),
             *planner_stamp(CONFIG.planner),
             __version__,
+            CONFIG.deadline_s,  # those who were ended get the new time; nobody else is done again
         ],
         output=OUTPUT,
     shell:
-        "vp analyse --config {params.config:q} --output {params.output:q} "
+        "vp --attempt {resources.attempt:q} --outcome {log:q}.failure "
+        "analyse --config {params.config:q} --output {params.output:q} "
         "--dataset {wildcards.dataset:q} --shard {wildcards.shard:q} > {log:q} 2>&1"

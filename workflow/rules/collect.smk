@@ -14,10 +14,12 @@ rule collect:
     conda:
         "../envs/vp.yaml"
     resources:
+        attempt=lambda wildcards, attempt: attempt,
         mem_mb=4000,
         runtime=60,
     params:
         config=CONFIG_FILE,
         output=OUTPUT,
     shell:
-        "vp collect --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
+        "vp --attempt {resources.attempt:q} --outcome {log:q}.failure "
+        "collect --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"

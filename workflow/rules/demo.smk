@@ -10,9 +10,11 @@ for demo in [dataset for dataset in CONFIG.datasets if dataset.is_demo]:
         conda:
             "../envs/vp.yaml"
         resources:
+            attempt=lambda wildcards, attempt: attempt,
             mem_mb=2000,
             runtime=10,
         params:
             folder=demo.path,
         shell:
-            "vp demo --out {params.folder:q} > {log:q} 2>&1"
+            "vp --attempt {resources.attempt:q} --outcome {log:q}.failure "
+            "demo --out {params.folder:q} > {log:q} 2>&1"

@@ -14,6 +14,7 @@ checkpoint index:
     conda:
         "../envs/vp.yaml"
     resources:
+        attempt=lambda wildcards, attempt: attempt,
         mem_mb=4000,
         runtime=60,
     params:
@@ -21,4 +22,5 @@ checkpoint index:
         asked=[repr(CONFIG.datasets), repr(CONFIG.prompts), CONFIG.subjects_per_job, CONFIG.streams, __version__],
         output=OUTPUT,
     shell:
-        "vp index --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
+        "vp --attempt {resources.attempt:q} --outcome {log:q}.failure "
+        "index --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"

@@ -9,10 +9,12 @@ rule report:
     conda:
         "../envs/vp.yaml"
     resources:
+        attempt=lambda wildcards, attempt: attempt,
         mem_mb=4000,
         runtime=30,
     params:
         config=CONFIG_FILE,
         output=OUTPUT,
     shell:
-        "vp report --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
+        "vp --attempt {resources.attempt:q} --outcome {log:q}.failure "
+        "report --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"

@@ -9,6 +9,7 @@ rule statistics:
     conda:
         "../envs/vp.yaml"
     resources:
+        attempt=lambda wildcards, attempt: attempt,
         mem_mb=4000,
         runtime=60,
     params:
@@ -16,4 +17,5 @@ rule statistics:
         asked=repr(CONFIG.statistics),
         output=OUTPUT,
     shell:
-        "vp stats --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
+        "vp --attempt {resources.attempt:q} --outcome {log:q}.failure "
+        "stats --config {params.config:q} --output {params.output:q} > {log:q} 2>&1"
