@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs lock clean
+.PHONY: help run test stress check format bench docs lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,6 +15,9 @@ run: $(STAMP)  ## install, then the workflow of config.yaml on this machine (def
 
 test: $(STAMP)  ## install, then all tests
 	python -m pytest
+
+stress: $(STAMP)  ## the long tests: every fault, many kills, a thousand participants; an hour or more
+	python -m pytest -m stress -s
 
 check: $(STAMP)  ## format, lint, types, imports, workflow, generated pages
 	ruff format --check .

@@ -74,9 +74,10 @@ class Jobs:
         return self.together(config, output, [{"steps": list(steps)} | fault])[0]
 
     def together(self, config: Path, output: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-        """Jobs at once, each `after` so many seconds; `hold` is a file that is made when the first of them has ended."""
+        """Jobs at once, each `after` so many seconds; `hold`: a file that is made when the first has ended."""
         request = {"config": str(config), "output": str(output), "jobs": list(jobs)}
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -139,7 +140,9 @@ def _answer(request: dict[str, Any], state: mmap.mmap) -> list[dict[str, Any]]:
     jobs = request["jobs"]
     logs = [output.parents[1] / f"{output.name}.{number}.log" for number in range(len(jobs))]
     fault = jobs[0]
-    _STATE.pack_into(state, 0, 0, fault.get("at", 0), _kind(fault), fault.get("lasting", False), 0, *[0] * len(CALLS), b"")
+    _STATE.pack_into(
+        state, 0, 0, fault.get("at", 0), _kind(fault), fault.get("lasting", False), 0, *[0] * len(CALLS), b""
+    )
     started = time.monotonic() + (_TAKE_OFF_S if len(jobs) > 1 else 0)
     running = {
         _forked(config, output, job | {"log": logs[number], "at_time": started + job.get("after", 0)}): number

@@ -14,8 +14,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ SHARDS = ("shard-00000", "shard-00001")
 STEPS = ("index", *(f"analyse {shard}" for shard in SHARDS), "collect", "stats", "report")
 HOLD = "VP_TEST_HOLD"
 """Names a file that the stand-in waits for before its first answer: a job that takes as long as a test wants."""
+
+
+_load_engine = engine.load_engine  # before anything is replaced
 
 
 class Planner(FixedPlanner):
@@ -97,6 +101,11 @@ def write_config(path: Path, prompts: Sequence[Mapping[str, Any]], **more: Any) 
     content = {"datasets": {"tiny": {"path": "tiny"}}, "output": "results", "prompts": list(prompts)}
     path.write_text(yaml.safe_dump(content | {"subjects_per_job": 2, "statistics": [statistic]} | more))
     return path
+
+
+def load_still(model: str, planner: str, *, device: str) -> Engine:
+    """The released models with a clock that stands still."""
+    return replace(_load_engine(model, planner, device=device), clock=lambda: 0.0)
 
 
 def load_stand_in(*_args: str, **_options: str) -> Engine:
@@ -145,10 +154,10 @@ def fork_worker() -> tuple[Forked, Connection]:
 
 
 @contextmanager
-def stand_in() -> Iterator[None]:
+def stand_in(load: Callable[..., Engine] = load_stand_in) -> Iterator[None]:
     """The product with the models replaced, and without the official BIDS validator, which has its own tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "load_engine", load_stand_in)
+        patch.setattr(engine, "load_engine", load)
         patch.setattr(supervisor, "start_process", fork_worker)
         patch.setattr(plan, "validate_dataset", lambda _root, **_options: [])
         yield
@@ -188,6 +197,17 @@ def broken_records(output: Path) -> list[str]:
         done = json.loads(path.read_text(encoding="utf-8"))
         derivatives = output / "derivatives" / path.parent.parent.name
         expected = {path.parent / name: sha for name, sha in done["tables"].items()}
-        expected |= {derivatives / name: sha for task in done["tasks"].values() for name, sha in task["outputs"].items()}
+        expected |= {
+            derivatives / name: sha for task in done["tasks"].values() for name, sha in task["outputs"].items()
+        }
         broken += [str(file) for file, sha in expected.items() if not file.is_file() or sha256_of(file) != sha]
     return broken
+
+
+if __name__ == "__main__":
+    # functions by the name under which a worker finds them, too
+    from tests.faults import study
+
+    loads = {"stand-in": study.load_stand_in, "released": study.load_still}
+    with stand_in(loads[sys.argv[1]]):
+        sys.exit(run(Path(sys.argv[2]), Path(sys.argv[3])))

@@ -24,9 +24,8 @@ def check_kills(jobs: Jobs, config: Path, stages: list[Stage], clean: dict[str, 
     fates: Counter[str] = Counter()
     for number in range(times):
         output = jobs.outputs / f"killed{seed}-{number}"
-        killed = jobs.run(
-            config, output, study.STEPS, kill_after=rng.uniform(0, lasts_s), alone=bool(number % 2)
-        )  # fmt: skip
+        when_s = rng.uniform(0, lasts_s)
+        killed = jobs.run(config, output, study.STEPS, kill_after=when_s, alone=bool(number % 2))
         fates["ended before" if killed.code == 0 else "killed"] += 1
         assert killed.code in {0, -9}, killed.said
         found = study.contents(output) if output.exists() else {}
