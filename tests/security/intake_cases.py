@@ -326,6 +326,7 @@ ROWS: dict[str, tuple[Case, ...]] = {
         Case("nanSform", "FIX", "fix_bad_sform", edited(srow_x=np.nan)),
         Case("singularSform", "FIX", "fix_bad_sform", edited(srow_x=[1, 1, 0, 0], srow_y=[1, 1, 0, 0])),
         Case("nanQform", "FIX", "fix_bad_qform", edited(quatern_c=np.nan)),
+        Case("unknownForm", "FIX", "fix_form_code", edited(sform_code=257)),
         Case("zeroAffine", "REFUSE", "bad_affine", edited(qform_code=0, srow_x=0, srow_y=0, srow_z=0)),
         Case("zeroColumn", "REFUSE", "bad_affine", edited(qform_code=0, srow_y=[1, 0, 0, 0])),
         Case("singular", "REFUSE", "bad_affine", edited(qform_code=0, srow_x=[1, 1, 0, 0], srow_y=[1, 1, 0, 0])),

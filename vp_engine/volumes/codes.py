@@ -45,6 +45,7 @@ FIXES: Mapping[str, str] = MappingProxyType(
         "fix_single_frame": "axes of length 1 after the third were dropped",
         "fix_scl_slope": "scl_slope NaN or 0 was read as no scaling, as the standard says",
         "fix_negative_zooms": "negative voxel sizes were taken as positive",
+        "fix_form_code": "a form with a code that NIfTI does not have was ignored",
         "fix_bad_sform": "an invalid sform was ignored in favour of the qform",
         "fix_bad_qform": "an invalid qform was ignored in favour of the sform",
         "fix_non_finite": "NaN or infinite voxels were set to 0; their number follows a colon",

@@ -104,8 +104,9 @@ def place(
 def _is_invertible(affine: Affine) -> bool:
     if not np.isfinite(affine).all():
         return False
-    spacing = spacing_of(affine)
-    if spacing.min() == 0:
+    with np.errstate(over="ignore"):
+        spacing = spacing_of(affine)
+    if spacing.min() == 0 or not np.isfinite(spacing).all():
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / spacing)) > _SINGULAR)
 
@@ -128,7 +129,8 @@ def _compare(sform: Affine, qform: Affine, *, shape: tuple[int, ...], name: str,
     mirrored = bool(np.linalg.det(turn) < 0)
     angle_deg = 180.0 if mirrored else float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
     centre = np.array([*((length - 1) / 2 for length in shape), 1])
-    shift_mm = float(np.linalg.norm((sform - qform) @ centre))
+    with np.errstate(over="ignore"):
+        shift_mm = float(np.linalg.norm((sform - qform) @ centre))
     if angle_deg <= _MAX_ANGLE_DEG and shift_mm <= _MAX_SHIFT_MM:
         return ()
     if not limits.accept_form_mismatch:

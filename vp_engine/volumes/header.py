@@ -68,6 +68,7 @@ _DTYPES = {
     1024: "i8",
     1280: "u8",
 }
+_FORM_CODES = range(6)
 _SPATIAL_UNITS = 0x07
 _UNKNOWN_OR_MM = (0, 2)
 
@@ -229,7 +230,10 @@ def check_header(header: NiftiHeader, name: str, limits: GateLimits) -> tuple[Ni
     pixdim, zoom_flags = _positive_zooms(header, name, limits)
     if header.units & _SPATIAL_UNITS not in _UNKNOWN_OR_MM:
         flags.append("flag_units")
-    fixed = replace(header, slope=slope, inter=inter, pixdim=pixdim)
+    qform_code, sform_code = (code if code in _FORM_CODES else 0 for code in (header.qform_code, header.sform_code))
+    if (qform_code, sform_code) != (header.qform_code, header.sform_code):
+        flags.append("fix_form_code")
+    fixed = replace(header, slope=slope, inter=inter, pixdim=pixdim, qform_code=qform_code, sform_code=sform_code)
     return fixed, (*flags, *shape_flags, *scaling_flags, *zoom_flags)
 
 
