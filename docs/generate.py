@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vp_engine.bids.findings import FINDINGS
 from vp_engine.cohort.flags import FLAGS
 from vp_engine.environment.reference import reference
 from vp_engine.tables.schema import SCHEMAS, load_schema
+from vp_engine.volumes.codes import REFUSALS
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Made by docs/generate.py; `make docs` writes it anew. -->\n"
@@ -32,6 +34,15 @@ def tables_reference() -> str:
     ]
     lines += ["| flag | meaning |", "|---|---|"]
     lines += [f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()]
+    lines += [
+        "",
+        "## Reasons",
+        "",
+        "What the column `reason` of `runs` begins with when an image or a dataset cannot be used.",
+        "",
+    ]
+    lines += ["| code | meaning |", "|---|---|"]
+    lines += [f"| `{code}` | {meaning} |" for code, meaning in (FINDINGS | REFUSALS).items()]
     return "\n".join([*lines, ""])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vp_engine.bids.dataset import Session, index_dataset
+from vp_engine.bids.names import anatomical_suffixes
 from vp_engine.errors import ConfigError
 
 
@@ -222,6 +223,17 @@ def test_a_broken_description_does_not_stop_indexing(description: str, tmp_path:
     root = _files(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
     (root / "dataset_description.json").write_text(description)
     assert len(index_dataset(root)[0].scans) == 1
+
+
+def test_the_walk_finds_what_pybids_finds(tiny_dataset: Path, shared_data: Callable[[str], Path]) -> None:
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    for root in (tiny_dataset, shared_data("cohort_ds002748"), shared_data("longitudinal_openms")):
+        layout = BIDSLayout(root, validate=False, indexer=BIDSLayoutIndexer(validate=False, index_metadata=False))
+        found = layout.get(datatype="anat", suffix=list(anatomical_suffixes()), extension=[".nii", ".nii.gz"])
+        walked = [scan.path for session in index_dataset(root) for scan in session.scans]
+        assert walked
+        assert sorted(walked) == sorted(file.relpath for file in found)
 
 
 def test_real_datasets(shared_data: Callable[[str], Path]) -> None:

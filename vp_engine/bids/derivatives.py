@@ -12,6 +12,7 @@ import io
 import json
 import os
 import secrets
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -33,6 +34,7 @@ _IGNORED = (
     "*_xfm.json",
 )  # bare names: patterns with a slash do not match below the root
 _GOLDEN_RATIO = 0.618034
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 # BIDS standard label lookup, by name without a side
 _STANDARD_LABELS: Mapping[str, int] = MappingProxyType(
@@ -304,7 +306,7 @@ def write_dataset_description(
             "SourceDatasets": [{"URL": link}],
         },
     )
-    rows = [(f"desc-{check_label(key, 'a prompt id')}", " ".join(prompts[key].split())) for key in sorted(prompts)]
+    rows = [(f"desc-{check_label(key, 'a prompt id')}", _cell(prompts[key])) for key in sorted(prompts)]
     _write_tsv(root / "descriptions.tsv", ("desc_id", "description"), rows)
     _replace(root / ".bidsignore", "".join(f"{pattern}\n" for pattern in _IGNORED))
 
@@ -354,6 +356,12 @@ def _standard_label(name: str) -> str:
     if STRUCTURES[name].kind == "pathology":
         return str(_LESION)
     return str(_STANDARD_LABELS.get(without_side(name), "n/a"))
+
+
+def _cell(text: str) -> str:
+    """Free text on one line, which no spreadsheet takes for a formula; as it was written it stands in `runs`."""
+    line = " ".join("".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text).split())
+    return f"'{line}" if line.startswith(_FORMULA) else line
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

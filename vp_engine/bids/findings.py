@@ -38,12 +38,10 @@ FINDINGS: Mapping[str, str] = MappingProxyType(
         "labels_differ_by_case": "two participants or sessions whose labels differ by case only",
         "name_mismatch": "a file name that does not repeat the labels of its folders",
         "duplicate_scan": "several files for one image",
-        "outside_dataset": "a folder that links to one outside the dataset",
-        "unreadable": "a folder that may not be listed by this user",
         "no_fitting_scan": "no image that the prompt could use",
         "bad_tsv": "a table that cannot be read; its columns are not used",
         "bad_time": "a date or a number of days that cannot be; it is not used",
         "validator_failed": "the BIDS validator gave up on the dataset",
     }
 )
-"""Code of what the walk through a dataset finds, apart from those of the BIDS validator, to meaning."""
+"""Code of what the walk through a dataset finds to meaning; validator and intake gate have codes of their own."""

@@ -9,7 +9,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
     {
         "outside_dataset": "the path, or what it links to, lies outside the dataset folder",
         "not_a_file": "missing, a directory, a FIFO, a device or a link to nowhere",
-        "unreadable": "the file may not be read by this user",
+        "unreadable": "the file or its folder may not be read by this user",
         "annex_pointer": "the content was not fetched by git-annex; the message holds the `datalad get` line",
         "empty_file": "zero bytes",
         "not_gzip": "named .nii.gz but not gzip, such as a saved web page",
