@@ -24,7 +24,7 @@ from vp_engine.cohort.config import load_config
 from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.publish import is_temporary
 from vp_engine.cohort.worker import portable
-from vp_engine.errors import InputRefused
+from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.tables.parquet import read_table
 
 STOP_S = 10.0
@@ -103,6 +103,16 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     return Study(tmp_path)
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 1.5, "soon", 10**9])
+def test_deadline_is_a_number_of_seconds(study: Study, seconds: object) -> None:
+    assert load_config(study.file).deadline_s == 600
+    study.write()
+    assert load_config(study.file).deadline_s == 3600
+    study.write(deadline_s=seconds)
+    with pytest.raises(ConfigError, match="deadline_s"):
+        load_config(study.file)
+
+
 def wait_for(what: Callable[[], bool], seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not what():
@@ -118,14 +128,14 @@ def alive(pid: int) -> bool:
 
 
 def test_participant_that_hangs_gets_timeout_and_its_neighbours_go_on(study: Study) -> None:
-    study.write(deadline_s=5)
+    study.write(deadline_s=12)
     code, said = study.run("hang 4", "--log-json")
     assert code == 0, said
     assert study.statuses("sub-01") == FINE
     assert study.statuses("sub-02") == ended("timeout"), "its second scan is the fourth of all"
     assert study.statuses("sub-03") == {("01", "liver"): "refused", ("01", "vol"): "ok"}
     (reason,) = study.reasons("sub-02", "timeout")
-    assert reason.startswith("deadline: not finished within 5 s, at 02/vol")
+    assert reason.startswith("deadline: not finished within 12 s, at 02/vol")
     assert set(study.receipt() or ()) == {"01", "02", "03"}
     assert len(study.workers()) == 2, "one process for all until it is ended, then a new one"
     assert not any(map(alive, study.workers()))

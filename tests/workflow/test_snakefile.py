@@ -95,14 +95,7 @@ def test_other_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "vp").write_text(f"#!/bin/sh\ntouch {receipt}\n")
     (tmp_path / "bin" / "vp").chmod(0o755)
-    # the rule as it is, with a `vp` that only leaves a receipt
-    names = [line for line in (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines() if "from vp_engine" in line]
-    head = [*names, "from pathlib import Path", f"CONFIG_FILE = {str(tmp_path / 'config.yaml')!r}"]
-    head += ["CONFIG = load_config(Path(CONFIG_FILE))", "OUTPUT = CONFIG.output"]
-    head += [f"shell.prefix('export PATH={tmp_path / 'bin'}:$PATH; ')"]
-    snakefile = tmp_path / "Snakefile"
-    snakefile.write_text("\n".join([*head, f"include: {str(ROOT / 'workflow' / 'rules' / 'analyse.smk')!r}\n"]))
-    arguments = ["--snakefile", str(snakefile), "--directory", str(tmp_path), "--cores", "1", str(receipt)]
+    arguments = [*_analyse_alone(tmp_path), str(receipt)]
 
     def state() -> str:
         done = snakemake(*arguments, "-n")
@@ -115,6 +108,39 @@ def test_other_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:
     assert "Nothing to be done" in state()
     (tmp_path / "model" / "weights.lock.json").write_text('{"name": "a", "files": {"other": 1}}')
     assert "Params have changed" in state()
+
+
+def test_what_no_retry_can_cure_is_tried_once(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub-01").mkdir(parents=True)
+    (tmp_path / "data" / "dataset_description.json").write_text("{}")
+    prompts = [{"id": "brainvol", "text": "Measure the brain."}]
+    config = {"datasets": {"tiny": {"path": "data"}}, "output": "out", "prompts": prompts}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plan.parquet").write_text("no table")
+    (tmp_path / "bin").mkdir()
+    # the command itself, and a line for each time it is called
+    program = f'#!/bin/sh\necho called >> {tmp_path / "calls"}\nexec {sys.executable} -m vp_engine.cli.app "$@"\n'
+    (tmp_path / "bin" / "vp").write_text(program)
+    (tmp_path / "bin" / "vp").chmod(0o755)
+    done = snakemake(*_analyse_alone(tmp_path), "--retries", "1", str(tmp_path / "out/records/tiny/shard-00000.json"))
+    assert done.returncode != 0
+    assert (tmp_path / "calls").read_text() == "called\n" * 2
+    (log,) = (tmp_path / "out" / "logs" / "analyse").glob("*.log")
+    said = log.read_text()
+    assert "not tried again: attempt 1 said:" in said
+    assert "plan.parquet: damaged" in said
+
+
+def _analyse_alone(folder: Path) -> list[str]:
+    """The rule as it is, with the command `vp` of the folder ``bin``."""
+    names = [line for line in (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines() if "from vp_engine" in line]
+    head = [*names, "from pathlib import Path", f"CONFIG_FILE = {str(folder / 'config.yaml')!r}"]
+    head += ["CONFIG = load_config(Path(CONFIG_FILE))", "OUTPUT = CONFIG.output"]
+    head += [f"shell.prefix('export PATH={folder / 'bin'}:$PATH; ')"]
+    snakefile = folder / "Snakefile"
+    snakefile.write_text("\n".join([*head, f"include: {str(ROOT / 'workflow' / 'rules' / 'analyse.smk')!r}\n"]))
+    return ["--snakefile", str(snakefile), "--directory", str(folder), "--cores", "1"]
 
 
 def test_rules_quote_every_value() -> None:
