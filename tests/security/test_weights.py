@@ -18,26 +18,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from vp_engine.agent.language.generator import draw_example, seeded
-from vp_engine.agent.model import AgentConfig, LanguageModel, save_model
+from tests.security.tiny_model import make_model
 from vp_engine.agent.planner import Agent
-from vp_engine.agent.tokenizer import build_tokenizer, frequent_pieces
-from vp_engine.anatomy import PARTS, without_side
+from vp_engine.anatomy import PARTS
 from vp_engine.cohort import engine as engine_module
 from vp_engine.cohort.engine import load_engine, load_planner, load_segmenter
 from vp_engine.cohort.weights import LOCK, lock_weights, verify_weights
 from vp_engine.errors import WeightsError
-from vp_engine.measure.signs import SIGNS
-from vp_engine.vision.checkpoint import save_pretrained
 from vp_engine.vision.description import (
-    QUESTIONS,
-    DescriptionModel,
-    Question,
     load_description,
-    save_description,
 )
-from vp_engine.vision.network import VisionConfig, VisionNetwork
-from vp_engine.vision.quality import FEATURES, QualityModel, load_quality, save_quality, weights_sha256
+from vp_engine.vision.quality import FEATURES, load_quality
 from vp_engine.vision.segmenter import NetworkSegmenter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,29 +43,6 @@ FILES = (
     "vision/quality.json",
 )
 JSON_FILES = tuple(name for name in FILES if name.endswith(".json"))
-
-
-def make_model(folder: Path, seed: int) -> Path:
-    """A model folder like the default one, small, with random weights."""
-    torch.manual_seed(seed)
-    rng = seeded("weights test")
-    pieces = frequent_pieces(draw_example("train", rng).prompt for _ in range(40))
-    sizes = {"reader_hidden": 16, "reader_layers": 1, "reader_heads": 2, "reader_feedforward": 16}
-    save_model(
-        LanguageModel(AgentConfig(len(pieces), hidden=16, layers=1, heads=2, feedforward=16, **sizes)), folder / "agent"
-    )
-    (folder / "agent" / "tokenizer.json").write_text(build_tokenizer(pieces).to_str(), encoding="utf-8")
-    vision = folder / "vision"
-    save_pretrained(VisionNetwork(VisionConfig(PARTS, channels=(8, 8), fine_channels=4)), vision)
-    sha256 = weights_sha256(vision)
-    offsets = {without_side(part): 0.0 for part in PARTS}
-    save_quality(QualityModel(sha256, -0.5, dict.fromkeys(FEATURES, 0.4), offsets, dict.fromkeys(PARTS, 500.0)), vision)
-    numbers = len(SIGNS) + 24
-    question = Question((0.0,) * numbers, (1.0,) * numbers, (0.1,) * numbers, 0.0, 0.6)
-    save_description(DescriptionModel(sha256, SIGNS, dict.fromkeys(QUESTIONS, question)), vision)
-    (folder / "limits.md").write_text("Not for children.\n")
-    lock_weights(folder, name=f"tiny{seed}", licence="CC0-1.0")
-    return folder
 
 
 @pytest.fixture(scope="module")

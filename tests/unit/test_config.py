@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,21 @@ def test_who_only_stands_in_the_table_may_be_excluded(load: Load, tmp_path: Path
         ("images: [T1w]", "images: [T1]", r"prompts\[1\]\.images: no anatomical image 'T1'; did you mean 'T1w'\?"),
         ("images: [T1w]", "images: [T1w, bold]", r"prompts\[1\]\.images: .*'bold'; known: .*FLAIR"),
         ("subjects_per_job: 8", "model: nowhere", r"model: no folder"),
-        ("Measure the hippocampus.", r'"Measure \uD800"', r"prompts\[0\]\.text: .* half of a character at position 8"),
+        ("Measure the hippocampus.", r'"Measure \uD800"', r"(half of a character at position 8|invalid Unicode)"),
         ("subjects_per_job: 8", "streams: togehter", r"streams: .*did you mean 'together'"),
+        ("output: results", r'output: "a\0b"', r"config\.yaml: output: .* without control characters, got U\+0000"),
+        ("output: results", r'output: "a\nb"', r"output: .* without control characters, got U\+000A"),
+        ("output: results", 'output: "out{dataset}"', r"output: .* without braces"),
+        ("path: data", r'path: "data\e[2J"', r"datasets\.study\.path: .* got U\+001B"),
+        ("subjects_per_job: 8", r'model: "\L"', r"model: .* got U\+2028"),
+        ("subjects_per_job: 8", r'agent: {planner: "a\rb"}', r"agent\.planner: .* got U\+000D"),
+        ("study:", "../study:", r"datasets"),
+        ("study:", '"$(touch x)":', r"datasets"),
+        ("id: hippvol", "id: ../hippvol", r"prompts\[0\]\.id: .*letters and digits"),
+        ("id: hippvol", 'id: "hippvol\\n"', r"prompts\[0\]\.id: .*letters and digits"),
+        ("id: bygroup", "id: a/b", r"statistics\[0\]\.id: .*letters and digits"),
+        ('"1e5"', '"../../etc"', r"datasets\.study\.participants"),
+        ('"1e5"', '"*"', r"datasets\.study\.participants"),
     ],
 )
 def test_mistakes_are_named(load: Load, old: str, new: str, said: str | None) -> None:
@@ -129,6 +143,12 @@ def test_mistakes_are_named(load: Load, old: str, new: str, said: str | None) ->
         ("[1, 2]", "expected object"),
         ("a: [", "not valid YAML"),
         ("a: &x [1]\nb: *x\n", r"config\.yaml:2: YAML aliases are not allowed"),
+        ("a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in pairwise("abcdefghi")), "YAML aliases"),
+        ("a: &x {b: 1}\nc: {<<: *x}\n", "YAML aliases"),
+        ("a: !!python/object/apply:os.system [id]", "YAML tags are not allowed"),
+        ("a: !own x", "YAML tags are not allowed"),
+        ("a: 1\n---\nb: 2\n", "not valid YAML: .*single document"),
+        ("a: \x01", "not valid YAML"),
         ("[" * 5000, "deeper than 16"),
         ("#" * (1 << 20) + "\n", "larger than"),
         ("? [a]\n: b\n", "a key must be a plain word"),
