@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vp_engine import __version__
-from vp_engine.cli import cohort, learning, questions
+from vp_engine.cli import cohort, learning, questions, results
 from vp_engine.cli.attempts import AlreadyFailed, attempting
 from vp_engine.cli.logs import start_logging
 from vp_engine.errors import InfrastructureError, OutputInUse, ProgramError, VoxelPromptError
@@ -40,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (questions, cohort, learning):
+for module in (questions, cohort, results, learning):
     module.register(app)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vp_engine.cli.options import Device, DeviceOption
+from vp_engine.cli.progress import showing
 
 if TYPE_CHECKING:
     from vp_engine.cohort.config import Config
@@ -58,16 +59,20 @@ def analyse(
     from vp_engine.cohort.analyse import analyse_shard
     from vp_engine.cohort.engine import load_engine
     from vp_engine.cohort.supervisor import Supervisor
+    from vp_engine.cohort.watching import Pace, participants_of, watched
 
+    where = output or settings.output
+    only = [label.removeprefix("sub-") for label in participant or ()]
+    total = participants_of(where, dataset, shard, only)
     engine = partial(load_engine, settings.model, settings.planner, device=device)
-    with Supervisor(engine, deadline_s=settings.deadline_s) as supervisor:
+    with showing(total) as show, Supervisor(engine, deadline_s=settings.deadline_s) as supervisor:
         analyse_shard(
             settings,
-            output or settings.output,
+            where,
             dataset=dataset,
             shard=shard,
-            analyse=supervisor,
-            participants=[label.removeprefix("sub-") for label in participant or ()],
+            analyse=watched(supervisor, Pace(total), show),
+            participants=only,
         )
 
 

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,40 @@ def writing(output: Path, part: str, *, alone: bool) -> Iterator[None]:
     finally:
         stop.set()
         own.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who writes a part of an output directory.
+
+    Attributes
+    ----------
+    part, host, since : str
+    pid : int
+    alive : bool
+        Whether it still shows that it lives.
+    """
+
+    part: str
+    host: str
+    pid: int
+    since: str
+    alive: bool
+
+
+def holders(output: Path) -> list[Holder]:
+    """Who writes to an output directory just now, by part; nothing is changed there."""
+    found = []
+    for path in sorted((output / LOCK_FOLDER).glob("*.json")):
+        try:
+            holder = _read(path)
+            alive = not _stale(path, holder, now=time.time())
+        except (OSError, ValueError):
+            continue  # gone again, or for its next writer to complain about
+        if holder.get("holds", True) and not is_temporary(path):
+            told = {name: holder[name] for name in ("part", "host", "pid", "since")}
+            found.append(Holder(**told, alive=alive))
+    return found
 
 
 def _acquire(own: Path, holder: Mapping[str, Any]) -> None:

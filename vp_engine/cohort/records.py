@@ -148,7 +148,8 @@ def save_record(folder: Path, tasks: Mapping[str, TaskRecord], *, model_id: str)
         except OSError as error:
             raise InfrastructureError(f"Expected to write {path}, got: {error}. Make room, then run again.") from error
     entries = {
-        name: {"key": task.key, "status": task.status, "outputs": dict(task.outputs)} for name, task in tasks.items()
+        name: {"key": task.key, "status": task.status, "reason": _code(task), "outputs": dict(task.outputs)}
+        for name, task in tasks.items()
     }
     document = {"format": FORMAT, "model_id": model_id, "vp_engine_version": __version__}
     return publish_json(folder / "done.json", document | {"tables": tables, "tasks": entries})
@@ -169,6 +170,12 @@ def remove_strays(derivatives: Path, participant: str, tasks: Mapping[str, TaskR
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
     return strays
+
+
+def _code(task: TaskRecord) -> str | None:
+    """Code of the reason, which tells those who watch a run why without opening the rows."""
+    reason = task.rows["runs"][0]["reason"] if task.rows["runs"] else None
+    return None if reason is None else str(reason).partition(":")[0]
 
 
 def _same(path: Path, sha256: str) -> bool:

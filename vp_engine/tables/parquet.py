@@ -72,16 +72,53 @@ def read_table(path: Path, name: str, *, columns: Sequence[str] | None = None) -
     TableError
         If the file is missing, damaged, another table, or of another version.
     """
-    schema = arrow_schema(name)
-    wanted = list(columns) if columns is not None else schema.names
-    unknown = sorted(set(wanted) - set(schema.names))
+    wanted = _known_columns(name, columns)
+    return pa.concat_tables([_read_file(file, name, wanted) for file in _files_of(path, name)])
+
+
+def iterate_table(path: Path, name: str, *, columns: Sequence[str], rows: int = 1 << 16) -> Iterator[pa.Table]:
+    """Read a table some rows at a time, in the order of its files, with the checks of `read_table`.
+
+    Parameters
+    ----------
+    path, name, columns
+        As in `read_table`.
+    rows : int
+        At most this many at a time.
+
+    Raises
+    ------
+    TableError
+        As `read_table`.
+    """
+    wanted = _known_columns(name, columns)
+    for path_of_part in _files_of(path, name):
+        with _table_errors(path_of_part):
+            file, dataset = _opened(path_of_part, name)
+            stored = [column for column in wanted if column in file.schema_arrow.names]
+            batches = file.iter_batches(rows, columns=stored)
+        while True:
+            with _table_errors(path_of_part):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            yield _with_partition(pa.Table.from_batches([batch]), name, dataset, wanted)
+
+
+def _known_columns(name: str, columns: Sequence[str] | None) -> list[str]:
+    names = arrow_schema(name).names
+    wanted = list(columns) if columns is not None else names
+    unknown = sorted(set(wanted) - set(names))
     if unknown:
-        raise TableError(f"table {name} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
+        raise TableError(f"table {name} has no column {', '.join(unknown)}; it has {', '.join(names)}")
+    return wanted
+
+
+def _files_of(path: Path, name: str) -> list[Path]:
     files = sorted(path.rglob("part-*.parquet"), key=_part_order) if path.is_dir() else [path]
     if not files:
         raise TableError(f"{path}: expected part-*.parquet files of the table {name}, found none; run `vp collect`")
-    tables = [_read_file(file, name, wanted) for file in files]
-    return pa.concat_tables(tables)
+    return files
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -241,26 +278,34 @@ def _column(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
 
 
 def _read_file(path: Path, name: str, columns: list[str]) -> pa.Table:
-    expected = arrow_schema(name)
     with _table_errors(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        found = file.schema_arrow
-        identity = found.metadata or {}
-        versions = readable_versions(name)
-        got = [identity.get(key, b"nothing").decode() for key in (b"schema_name", b"schema_version")]
-        if got[0] != name or got[1] not in versions:
-            expected_versions = " or ".join(versions)
-            raise TableError(
-                f"{path}: expected table {name} version {expected_versions}, got {got[0]} version {got[1]}"
-            )
-        dataset = (
-            path.parent.name.removeprefix(f"{PARTITION}=") if path.parent.name.startswith(f"{PARTITION}=") else None
+        file, dataset = _opened(path, name)
+        table = file.read(columns=[column for column in columns if column in file.schema_arrow.names])
+    return _with_partition(table, name, dataset, columns)
+
+
+def _opened(path: Path, name: str) -> tuple[pq.ParquetFile, str | None]:
+    """A file whose name, version and columns are those of a table, and the dataset its folder names."""
+    expected = arrow_schema(name)
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    found = file.schema_arrow
+    identity = found.metadata or {}
+    versions = readable_versions(name)
+    got = [identity.get(key, b"nothing").decode() for key in (b"schema_name", b"schema_version")]
+    if got[0] != name or got[1] not in versions:
+        raise TableError(
+            f"{path}: expected table {name} version {' or '.join(versions)}, got {got[0]} version {got[1]}"
         )
-        if dataset is not None and PARTITION not in found.names:
-            expected = expected.remove(expected.get_field_index(PARTITION))
-        if not found.equals(expected, check_metadata=False):
-            raise TableError(f"{path}: the columns are not those of table {name} version {got[1]}")
-        table = file.read(columns=[column for column in columns if column in found.names])
+    folder = path.parent.name
+    dataset = folder.removeprefix(f"{PARTITION}=") if folder.startswith(f"{PARTITION}=") else None
+    if dataset is not None and PARTITION not in found.names:
+        expected = expected.remove(expected.get_field_index(PARTITION))
+    if not found.equals(expected, check_metadata=False):
+        raise TableError(f"{path}: the columns are not those of table {name} version {got[1]}")
+    return file, dataset
+
+
+def _with_partition(table: pa.Table, name: str, dataset: str | None, columns: Sequence[str]) -> pa.Table:
     if dataset is not None and PARTITION in columns and PARTITION not in table.column_names:
         table = table.append_column(
             arrow_schema(name).field(PARTITION), pa.repeat(pa.scalar(dataset, pa.string()), table.num_rows)
