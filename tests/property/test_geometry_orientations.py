@@ -11,10 +11,14 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, brain, run_study
+from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
+from vp_engine.tables.parquet import read_table
 from vp_engine.volumes.geometry import (
     axcodes_of,
     from_canonical,
@@ -145,3 +149,49 @@ def test_labels_are_written_in_the_geometry_of_the_image(
     np.testing.assert_array_equal(written.affine, image.affine)
     np.testing.assert_array_equal(np.asarray(written.dataobj), volume.data > volume.data.mean())
     np.testing.assert_allclose(image.affine, affine, atol=1e-4)
+
+
+PROGRAM = """t1 = scan(current)
+l = segment(t1, "left_hippocampus")
+r = segment(t1, "right_hippocampus")
+b = segment(t1, "brain")
+report(asymmetry(volume(l), volume(r)))
+report(volume(part(b, "anterior")))
+report(surface_area(b))
+report(sphericity(l))
+report(max_diameter(b))
+report(mean_thickness(b))
+report(count(b))
+report(centroid_x(l))
+report(centroid_y(l))
+report(centroid_z(l))
+report(distance(l, r))
+report(mean_intensity(t1, b))
+report(volume(dilate(l, "3mm")))
+report(volume(l))
+report(volume(r))
+"""
+
+
+def test_every_orientation_gives_the_same_measurements(tmp_path: Path) -> None:
+    """48 participants, one brain: what a file calls its axes changes no number."""
+    root = tmp_path / "raw"
+    right = nib.Nifti1Image(brain(0), nib.affines.from_matvec(np.diag([2.0, 2.0, 3.0]), [-15, -20, -18]))
+    for order, signs in ORIENTATIONS:
+        image = right.as_reoriented(np.column_stack([order, signs]))
+        image.set_sform(image.affine, code=1)
+        image.set_qform(image.affine, code=1)
+        path = root / f"sub-{''.join(axcodes_of(image.affine))}" / "anat"
+        path.mkdir(parents=True)
+        nib.save(image, path / f"{path.parent.name}_T1w.nii.gz")
+    datasets, prompts = (DatasetConfig("tiny", root),), (PromptConfig("all", "Everything."),)
+    config = Config(tmp_path / "config.yaml", datasets, tmp_path / "results", prompts, subjects_per_job=64)
+    run_study(config, FixedPlanner({"Everything.": PROGRAM}), IntensitySegmenter())
+    runs = read_table(config.output / "tables/runs", "runs").to_pylist()
+    assert [(run["status"], run["reason"]) for run in runs] == [("ok", None)] * 48
+    of: dict[str, dict[tuple[str, str], float]] = {}
+    for row in read_table(config.output / "tables/measurements", "measurements").to_pylist():
+        of.setdefault(row["participant"], {})[row["target"], row["measure"]] = row["value"]
+    assert len(of["RAS"]) == PROGRAM.count("report(")
+    for axes, measured in of.items():
+        assert measured == pytest.approx(of["RAS"], rel=1e-5), axes
