@@ -69,9 +69,9 @@ class Jobs:
         self.outputs = outputs
         """Faults are injected below this folder alone."""
 
-    def run(self, config: Path, output: Path, steps: Sequence[str], **fault: Any) -> Outcome:
-        """One job; `at`, `kind` and `lasting` fail a call, `kill_after` ends it after so many seconds."""
-        return self.together(config, output, [{"steps": list(steps)} | fault])[0]
+    def run(self, config: Path, output: Path, steps: Sequence[str], **options: Any) -> Outcome:
+        """One job: `at`, `kind`, `lasting` fail a call, `kill_after` (s) ends it; or another `umask`, `cwd` or `tz`."""
+        return self.together(config, output, [{"steps": list(steps)} | options])[0]
 
     def together(self, config: Path, output: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         """Jobs at once, each `after` so many seconds; `hold`: a file that is made when the first has ended."""
@@ -203,6 +203,10 @@ def _forked(config: Path, output: Path, job: Mapping[str, Any]) -> int:
         os.dup2(descriptor, 2)
         if "hold" in job:
             os.environ[study.HOLD] = job["hold"]
+        os.umask(job.get("umask", 0o022))
+        os.chdir(job.get("cwd", "."))
+        os.environ["TZ"] = job.get("tz", "UTC")
+        time.tzset()
         time.sleep(max(0.0, job["at_time"] - time.monotonic()))
         with study.stand_in():
             code = study.run(config, output, job["steps"])

@@ -178,10 +178,10 @@ def run(config: Path, output: Path, steps: Sequence[str] = STEPS) -> int:
 
 
 def contents(output: Path) -> dict[str, str]:
-    """Name and sha256 of every file of an output directory that is not a temporary or a lock."""
+    """Name and sha256 of every file of an output directory that is a result: no temporary, lock or log of a run."""
     files = (path for path in sorted(output.rglob("*")) if path.is_file() and not is_temporary(path))
     shown = ((path.relative_to(output).as_posix(), path) for path in files)
-    return {name: sha256_of(path) for name, path in shown if not name.startswith(".locks/")}
+    return {name: sha256_of(path) for name, path in shown if not name.startswith((".locks/", "logs/"))}
 
 
 def leftovers(output: Path) -> list[str]:
