@@ -21,8 +21,8 @@ from tests.security.intake_cases import CASES, ROWS, Case, packed, scan_path
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, run_study, write_dataset
 from vp_engine.bids.dataset import index_dataset
 from vp_engine.bids.findings import FINDINGS
-from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
-from vp_engine.errors import InputRefused
+from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig, load_config
+from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes import codes
 from vp_engine.volumes.geometry import voxel_volume_mm3
@@ -264,6 +264,18 @@ def test_text_files_are_optional_whatever_lies_in_their_place(damage: str, name:
     with _obeying_permissions():
         sessions = index_dataset(root)
     assert [(s.participant, len(s.scans)) for s in sessions] == [("01", 2), ("01", 2), ("02", 1), ("02", 1), ("03", 1)]
+
+
+def test_a_pipe_in_the_place_of_a_table_does_not_hang_the_configuration(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "raw")
+    (root / "participants.tsv").unlink()
+    os.mkfifo(root / "participants.tsv")
+    (tmp_path / "config.yaml").write_text(
+        "datasets: {tiny: {path: raw}}\noutput: out\nprompts: [{id: vol, text: volumes}]\n"
+        "statistics: [{id: byage, rows: {prompt: vol, measure: volume}, model: value ~ age}]\n"
+    )
+    with pytest.raises(ConfigError, match="no column 'age'"):
+        load_config(tmp_path / "config.yaml")
 
 
 def test_values_are_those_of_the_file_after_a_repair(tmp_path: Path) -> None:

@@ -441,6 +441,8 @@ def _columns_of(dataset: DatasetConfig) -> Iterator[list[str]]:
 
 def _header(path: Path) -> list[str]:
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return []
         with path.open(encoding="utf-8-sig", errors="replace") as lines:
             return lines.readline(65536).rstrip("\r\n").split("\t")
     except OSError:
