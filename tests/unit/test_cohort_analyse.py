@@ -19,8 +19,9 @@ from vp_engine.cohort.analyse import analyse_shard
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.engine import Engine
-from vp_engine.cohort.participant import analyse_participant
+from vp_engine.cohort.participant import Begun, Finished, Job, Known, analyse_participant, give_up
 from vp_engine.cohort.plan import write_plan
+from vp_engine.cohort.tasks import read_tasks
 from vp_engine.cohort.verify import verify
 from vp_engine.environment.instruction import Instruction
 from vp_engine.errors import ConfigError, InfrastructureError
@@ -257,6 +258,65 @@ def test_changed_scan_model_or_damaged_mask_is_redone(again: Study) -> None:
     assert {context.prompt for context in again.planner.asked} == {VOLUMES}
     again.run(engine=replace(again.engine, model_id="fake-2"))
     assert {row["model_id"] for row in again.table("runs")} == {"fake-2"}
+
+
+def test_changed_scan_costs_what_rests_on_it(again: Study) -> None:
+    write_scan(again.root / "sub-01/ses-02/anat/sub-01_ses-02_FLAIR.nii.gz", 7)
+    again.planner.asked.clear()
+    again.run()
+    assert {context.prompt for context in again.planner.asked} == {RATIO, BROKEN, LIVER, BOTH, VOLUMES}
+    assert len(again.segmenter.calls) == 2, "the other contrast of the session, for prompts that may use both"
+
+
+def test_other_version_of_the_code_does_everything_again(again: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vp_engine.cohort.tasks.__version__", "99")
+    again.run()
+    assert len(again.segmenter.calls) == len(list(again.root.rglob("*.nii.gz")))
+    assert {row["vp_engine_version"] for row in again.table("runs", status="ok")} == {"99"}
+
+
+def test_who_is_given_up_keeps_what_was_finished(again: Study) -> None:
+    edited = replace(PROMPTS[0], text=RATIO)
+    again.config = replace(again.config, prompts=(edited, *PROMPTS[1:]))
+    write_plan(again.config, again.output)
+    job = Job(tuple(read_tasks(again.output, "tiny")["01"]), again.root, again.output)
+    known = Known()
+
+    class Ended(Exception):
+        pass
+
+    def end_after_one(message: Begun | Finished) -> None:
+        known.add(message)
+        if isinstance(message, Finished):
+            raise Ended
+
+    with pytest.raises(Ended):
+        analyse_participant(job, engine=again.engine, tell=end_after_one)
+    give_up(job, known, model_id="fake-1", status="timeout", reason="deadline: too long")
+    collect_tables(again.config, again.output)
+    rows = {(row["session"], row["prompt_id"]): row for row in again.table("runs", participant="01")}
+    assert {key: row["status"] for key, row in rows.items() if key[1] == "vol"} == {
+        ("01", "vol"): "ok",
+        ("02", "vol"): "timeout",
+    }
+    assert rows["02", "vol"]["reason"] == "deadline: too long"
+    assert rows["01", "ratio"]["status"] == "ok"
+    files = {path.name for path in (again.output / "derivatives/tiny/sub-01/ses-02").rglob("*_vol_*")}
+    assert files == set(), "of what has no row there is no file"
+    assert verify(again.output) == []
+
+
+def test_who_is_given_up_unread_has_rows_all_the_same(study: Study) -> None:
+    write_plan(study.config, study.output)
+    job = Job(tuple(read_tasks(study.output, "tiny")["03"]), study.root, study.output)
+    give_up(job, Known(), model_id="fake-1", status="timeout", reason="deadline: too long")
+    collect_tables(study.config, study.output)
+    rows = study.table("runs", participant="03")
+    statuses = {row["prompt_id"]: row["status"] for row in rows}
+    settled = {prompt: status for prompt, status in statuses.items() if status != "timeout"}
+    assert settled == {"flair": "no_input"}, "what the plan knows already"
+    assert len(statuses) == len(PROMPTS)
+    assert {row["input_sha256"] for row in rows} == {None}
 
 
 def test_same_inputs_same_bytes(finished: Study, study: Study) -> None:

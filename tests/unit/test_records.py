@@ -14,6 +14,7 @@ from vp_engine.cohort.records import (
     TaskRecord,
     derivative_folder,
     load_record,
+    read_done,
     record_folder,
     remove_strays,
     save_record,
@@ -105,8 +106,20 @@ def test_damaged_record_costs_everything(tmp_path: Path, saved: dict[str, TaskRe
     assert load_record(tmp_path, "tiny", "01") == {}
 
 
-def test_interrupted_task_is_not_final(tmp_path: Path) -> None:
-    tasks = {"01/a": _task(tmp_path, "01", "a", status="timeout"), "01/b": _task(tmp_path, "01", "b", status="failed")}
+def test_no_flipped_bit_of_the_record_is_believed(tmp_path: Path, saved: dict[str, TaskRecord]) -> None:
+    path = record_folder(tmp_path, "tiny", "01") / "done.json"
+    good = path.read_bytes()
+    for place in range(0, len(good), 3):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
+        if read_done(path) is not None:  # a space for another
+            assert json.loads(path.read_bytes()) == json.loads(good)
+    path.write_bytes(good)
+    assert load_record(tmp_path, "tiny", "01") == saved
+
+
+@pytest.mark.parametrize("status", ["timeout", "interrupted"])
+def test_interrupted_task_is_not_final(tmp_path: Path, status: str) -> None:
+    tasks = {"01/a": _task(tmp_path, "01", "a", status=status), "01/b": _task(tmp_path, "01", "b", status="failed")}
     save_record(record_folder(tmp_path, "tiny", "01"), tasks, model_id="fake")
     assert set(load_record(tmp_path, "tiny", "01")) == {"01/b"}
 

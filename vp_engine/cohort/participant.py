@@ -194,11 +194,15 @@ def give_up(job: Job, known: Known, *, model_id: str, status: str, reason: str) 
     for task in job.tasks:
         if task.id in records:
             continue
-        mark = known.begun.fingerprints[task.id] if known.begun else task.fingerprint(unread, model_id)
-        row = run_row(task, mark, model_id) | {"status": status, "reason": reason}
-        records[task.id] = TaskRecord(
-            mark.key, status, outputs={}, rows={"runs": [row], "measurements": [], "segmentations": []}
-        )
+        if known.begun is not None:
+            mark = known.begun.fingerprints[task.id]
+        else:
+            mark = task.fingerprint(unread, model_id, limits=job.limits)
+        # what the plan has settled needs no analysis
+        outcome = (status, reason) if task.status is None else (task.status, task.reason)
+        row = run_row(task, mark, model_id) | dict(zip(("status", "reason"), outcome, strict=True))
+        rows = {"runs": [row], "measurements": [], "segmentations": []}
+        records[task.id] = TaskRecord(mark.key, row["status"], outputs={}, rows=rows)
     ordered = {task.id: records[task.id] for task in job.tasks}
     return _save(job, ordered, model_id=model_id, kept=len(known.begun.kept) if known.begun else 0)
 

@@ -19,7 +19,7 @@ from vp_engine.cohort.publish import publish_json, sha256_of
 from vp_engine.errors import InfrastructureError, TableError
 from vp_engine.tables.parquet import read_table, write_table
 
-FORMAT = 1
+FORMAT = 2
 """Version of `done.json`; a file of another version counts as absent."""
 
 TABLES = ("runs", "measurements", "segmentations")
@@ -66,7 +66,7 @@ def task_id(session: str | None, prompt_id: str) -> str:
 
 
 def task_key(**parts: Any) -> str:
-    """Hash of everything that decides a task's result: any JSON values, by name."""
+    """Hash of any JSON values, by name: everything that decides a task's result."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -82,7 +82,7 @@ def derivative_folder(output: Path, dataset: str) -> Path:
 
 
 def read_done(path: Path) -> dict[str, Any] | None:
-    """Content of a `done.json`; None when it is absent, damaged or of another format.
+    """Content of a `done.json`; None when it is absent, of another format, or not what its own hash says.
 
     Raises
     ------
@@ -97,7 +97,9 @@ def read_done(path: Path) -> dict[str, Any] | None:
         raise InfrastructureError(f"Expected to read {path}, got: {error}. Repair the disk and run again.") from error
     except ValueError:
         return None
-    return document if isinstance(document, dict) and document.get("format") == FORMAT else None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        return None
+    return document if document.pop("sha256", None) == task_key(**document) else None
 
 
 def load_record(output: Path, dataset: str, participant: str) -> dict[str, TaskRecord]:
@@ -152,7 +154,8 @@ def save_record(folder: Path, tasks: Mapping[str, TaskRecord], *, model_id: str)
         for name, task in tasks.items()
     }
     document = {"format": FORMAT, "model_id": model_id, "vp_engine_version": __version__}
-    return publish_json(folder / "done.json", document | {"tables": tables, "tasks": entries})
+    document |= {"tables": tables, "tasks": entries}
+    return publish_json(folder / "done.json", document | {"sha256": task_key(**document)})
 
 
 def remove_strays(derivatives: Path, participant: str, tasks: Mapping[str, TaskRecord]) -> list[Path]:
