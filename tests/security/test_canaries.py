@@ -84,7 +84,10 @@ def test_the_study_made_every_kind_of_file(clean: tuple[Config, Cage]) -> None:
     made = {"".join(path.suffixes) for path in config.output.rglob("*") if path.is_file()}
     assert {".nii.gz", ".json", ".tsv", ".parquet", ".png", ".svg", ".html", ".sha256"} <= made, made
     runs = pq.read_table(config.output / "tables" / "runs").to_pylist()
-    assert {row["status"] for row in runs} == {"ok", "no_input"}
+    assert {row["status"] for row in runs} == {"ok", "no_input", "refused"}
+    measurements = pq.read_table(config.output / "tables" / "measurements").to_pylist()
+    done = [row for row in runs if row["status"] == "ok"]
+    assert {row["model_id"] for row in [*done, *measurements]} == {"fake-1"}
 
 
 def test_only_the_column_of_the_model_is_told(clean: tuple[Config, Cage]) -> None:

@@ -16,6 +16,7 @@ import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tests.security.tiny_model import make_model
 from tests.unit.cohort_fakes import write_dataset
 from vp_engine.cohort.weights import LOCK, model_folder, verify_weights
 
@@ -67,11 +68,12 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     return EAI_FAIL;
 }
 """
+PROMPT = "Measure the volume of the left and right hippocampus."
 CONFIG = {
     "datasets": {"tiny": {"path": "data", "participants": ["03"]}},
     "output": "out",
     "prompts": [
-        {"id": "hipp", "text": "Measure the volume of the left and right hippocampus."},
+        {"id": "hipp", "text": PROMPT},
         {"id": "liver", "text": "Segment the liver."},
     ],
     "statistics": [{"id": "s", "rows": {"prompt": "hipp", "measure": "volume"}, "model": "value ~ age"}],
@@ -108,9 +110,18 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return made
 
 
-def vp(folder: Path, environment: dict[str, str], *arguments: str, before: tuple[str, ...] = ()) -> str:
+SEVERAL = """
+import json, sys
+from vp_engine.cli.app import app
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
+"""
+
+
+def vp(folder: Path, environment: dict[str, str], *commands: tuple[str, ...], before: tuple[str, ...] = ()) -> str:
+    """Commands of `vp`, one after another in one process."""
     done = subprocess.run(
-        [*before, sys.executable, "-m", "vp_engine.cli.app", *arguments],
+        [*before, sys.executable, "-c", SEVERAL, json.dumps(commands)],
         cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -122,10 +133,9 @@ def attempts(environment: dict[str, str]) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def study(folder: Path) -> Path:
+def study(folder: Path, model: str) -> None:
     write_dataset(folder / "data")
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    return folder
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"model": model}))
 
 
 def need_weights() -> None:
@@ -134,19 +144,26 @@ def need_weights() -> None:
 
 
 def test_no_step_of_the_workflow_tries_to_reach_anything(tmp_path: Path, environment: dict[str, str]) -> None:
-    need_weights()
-    study(tmp_path)
-    for step in STEPS:
-        vp(tmp_path, environment, *step)
+    study(tmp_path, str(make_model(tmp_path / "model", 1)))
+    vp(tmp_path, environment, *STEPS)
     assert attempts(environment) == ""
     runs = pq.read_table(tmp_path / "out" / "tables" / "runs").to_pylist()
-    assert {row["prompt_id"]: row["status"] for row in runs} == {"hipp": "ok", "liver": "refused"}
+    assert {row["prompt_id"] for row in runs} == {"hipp", "liver"}
     # whose weights made a row stands in the row
+    assert {row["model_id"] for row in runs} == {verify_weights(tmp_path / "model")}
+
+
+@pytest.mark.stress
+def test_nor_with_the_weights_that_come_with_it(tmp_path: Path, environment: dict[str, str]) -> None:
+    need_weights()
+    study(tmp_path, "default")
+    vp(tmp_path, environment, *STEPS, ("segment", "data/sub-03/ses-01/anat/sub-03_ses-01_T1w.nii.gz", "brainstem"))
+    assert attempts(environment) == ""
     verified = verify_weights(model_folder("default"))
-    assert {row["model_id"] for row in runs} == {verified}
+    runs = pq.read_table(tmp_path / "out" / "tables" / "runs").to_pylist()
+    assert {row["prompt_id"]: row["status"] for row in runs} == {"hipp": "ok", "liver": "refused"}
     measurements = pq.read_table(tmp_path / "out" / "tables" / "measurements").to_pylist()
-    assert len(measurements) == 2
-    assert {row["model_id"] for row in measurements} == {verified}
+    assert [row["model_id"] for row in [*runs, *measurements]] == [verified] * 4
 
 
 def test_a_model_of_transformers_is_read_from_its_folder_alone(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -169,7 +186,7 @@ def test_a_model_of_transformers_is_read_from_its_folder_alone(tmp_path: Path, e
     # a name that could be looked up
     config["_name_or_path"] = "mistralai/Mistral-7B-v0.1"
     (tmp_path / "planner" / "config.json").write_text(json.dumps(config))
-    planned = json.loads(vp(tmp_path, environment, "plan", "Measure the brainstem.", "--json", "--planner", "planner"))
+    planned = json.loads(vp(tmp_path, environment, ("plan", PROMPT, "--json", "--planner", "planner")))
     assert planned["status"] in ("ok", "refused")
     assert attempts(environment) == ""
 
@@ -180,7 +197,7 @@ def test_without_any_network_everything_works(tmp_path: Path, environment: dict[
     if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine does not let a process give up the network (unshare --net)")
     environment = {key: value for key, value in environment.items() if key != "LD_PRELOAD"}
-    planned = vp(tmp_path, environment, "plan", "Measure the brainstem.", "--json", before=alone)
+    planned = vp(tmp_path, environment, ("plan", PROMPT, "--json"), before=alone)
     assert json.loads(planned)["status"] == "ok"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,12 @@ def validate_dataset(root: Path, *, warnings: bool = False) -> list[Finding]:
     command = [str(executable), *options, str(root.resolve())]
     try:
         done = subprocess.run(  # noqa: S603  # no shell, an absolute path
-            command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=_LONGEST_SECONDS
+            command,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=_LONGEST_SECONDS,
+            env=os.environ | {"DENO_NO_UPDATE_CHECK": "1"},  # it would ask dl.deno.land
         )
     except subprocess.TimeoutExpired:
         return [_gave_up(f"after {_LONGEST_SECONDS} s")]
