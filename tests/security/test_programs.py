@@ -132,6 +132,7 @@ ATTACKS: dict[str, tuple[Any, str]] = {
     "imaginary": ("x = v * 2j", "forbidden_constant"),
     "overflow by products": ("x = v * 1e308\nx = x * 1e308", "not_finite"),
     "overflow by a tiny divisor": ("x = v / 1e-320", "not_finite"),
+    "overflow inside an op": ("report(ratio(v * 1e9, v * 1e-9))", "not_finite"),
     "division by zero": ("x = v / 0", "zero_division"),
     "bool as number": ("x = v * True", "forbidden_constant"),
     "None": ("x = None", "forbidden_constant"),
@@ -254,6 +255,9 @@ ATTACKS: dict[str, tuple[Any, str]] = {
     "unused value": ("volume(m)", "unused_value"),
     "value of a statement": ("x = report(v)", "no_value"),
     "read first": ("read(v)\nreport(v)", "read_not_last"),
+    "read first in a branch": ("if v > 1:\n    read(v)\n    report(v)", "read_not_last"),
+    "read first in the other branch": ("if v > 1:\n    report(v)\nelse:\n    read(v)\n    report(v)", "read_not_last"),
+    "wrong type in a loop": ("for x in sessions:\n    y = volume(x)", "wrong_type"),
     "read in a loop": ("for x in vs:\n    read(x)", "read_not_last"),
     # what only shows while running
     "units differ": ("x = v + max_diameter(m)", "unit_mismatch"),
@@ -339,47 +343,54 @@ def test_written_number_has_no_unit_before_anything_runs(program: str) -> None:
     assert caught.value.code == "unit_mismatch"
 
 
-@pytest.mark.parametrize("program", ["v", "x = y = v", "[x] = vs", "for [x] in vs:\n    report(v)"])
+PARSER_ALONE = ("v", "x = y = v", "[x] = vs", "for [x] in vs:\n    report(v)")
+VALIDATOR_ALONE = dict.fromkeys(("pass", "v", "x = y = v", "x = v.value", "x = [v][0]"), "forbidden_syntax")
+
+
+@pytest.mark.parametrize("program", PARSER_ALONE)
 def test_parser_alone_refuses_forms(program: str) -> None:
     with pytest.raises(Misuse) as caught:
         parse(program)
     assert caught.value.code == "forbidden_syntax"
 
 
-@pytest.mark.parametrize("program", ["pass", "v", "x = y = v", "x = v.value", "x = [v][0]"])
-def test_validator_alone_refuses_what_the_parser_would(program: str) -> None:
+@pytest.mark.parametrize(("program", "code"), VALIDATOR_ALONE.items())
+def test_validator_alone_refuses_what_the_parser_would(program: str, code: str) -> None:
     with pytest.raises(Misuse) as caught:
         check(ast.parse(program), {"v": "Number"})
-    assert caught.value.code == "forbidden_syntax"
+    assert caught.value.code == code
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "pass",
-        "v",
-        "x = v > 1",
-        "x = [v][0]",
-        "x = y = v",
-        "x = report(v)",
-        "x = t1 + t1",
-        "x = v.value",
-        "x = (lambda: v)()",
-        "print(v)",
-        "for x in t1:\n    report(v)",
-        "if v:\n    report(v)",
-        "if t1 == t1:\n    report(v)",
-        "x = v ** 2",
-        "x = v % v",
-        "if v is v:\n    report(v)",
-        "x = 2 + v",
-    ],
-)
-def test_walker_alone_refuses_what_the_checks_before_it_would(environment: Environment, program: str) -> None:
+WALKER_ALONE = {
+    "pass": "forbidden_syntax",
+    "v": "forbidden_syntax",
+    "x = v > 1": "no_value",
+    "x = [v][0]": "no_value",
+    "x = y = v": "forbidden_syntax",
+    "x = report(v)": "no_value",
+    "x = t1 + t1": "wrong_type",
+    "x = v.value": "no_value",
+    "x = (lambda: v)()": "unknown_op",
+    "print(v)": "unknown_op",
+    "for x in t1:\n    report(v)": "wrong_type",
+    "if v:\n    report(v)": "wrong_type",
+    "if t1 == t1:\n    report(v)": "wrong_type",
+    "x = v ** 2": "unit_mismatch",
+    "x = v % v": "forbidden_syntax",
+    "if v is v:\n    report(v)": "wrong_type",
+    "x = 2 + v": "unit_mismatch",
+}
+
+
+@pytest.mark.parametrize(("program", "code"), WALKER_ALONE.items())
+def test_walker_alone_refuses_what_the_checks_before_it_would(
+    environment: Environment, program: str, code: str
+) -> None:
     context = Context(environment.world, results=[], read=[])
     run = Run(dict(environment._names), context, Budget(Limits()), {})
-    with pytest.raises(Misuse):
+    with pytest.raises(Misuse) as caught:
         run_block(ast.parse(program).body, run)
+    assert caught.value.code == code
 
 
 def test_good_program_passes() -> None:
