@@ -90,7 +90,7 @@ def test_who_only_stands_in_participants_tsv_gets_rows(root: Path) -> None:
     assert read_tasks(config.output, "tiny", 3)["99"][0].status == "no_input"
     found = json.loads((config.output / "validation" / "tiny.json").read_text())
     odd = [one["message"] for one in found if one["code"] == "invalid_entity"]
-    assert [message.partition("got ")[2].partition(";")[0] for message in odd] == ["'n/a'", "'a b'"]
+    assert [message.partition("in row ")[2].partition(";")[0] for message in odd] == ["6", "7"]
     assert {key[0] for key in _rows(_config(root, participants=("01", "02")))} == {"01", "02"}
     assert {key[0] for key in _rows(_config(root, exclude=("99", "01")))} == {"02", "03"}
 
