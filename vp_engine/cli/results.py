@@ -46,12 +46,12 @@ def export(
 
     What the columns mean, units among it, is written beside it as JSON.
     """
+    from vp_engine.cohort.export import explanation_of, find_covariates
     from vp_engine.cohort.export import export as write_wide
-    from vp_engine.cohort.export import find_covariates
 
     covariates = find_covariates(results, config) if participants else None
     rows, columns = write_wide(results, output, prompts=prompt or (), covariates=covariates)
-    print(f"{output}: {rows} rows, {columns} columns; {output.with_suffix('.json')} says what they mean")
+    print(f"{output}: {rows} rows, {columns} columns; {explanation_of(output)} says what they mean")
 
 
 def _lines(found: Status, results: Path) -> list[str]:
@@ -67,7 +67,7 @@ def _lines(found: Status, results: Path) -> list[str]:
     elif found.recorded < found.participants:
         head.append("no job is running")
     lines = [", ".join(head)]
-    waiting = found.prompts - found.outcomes.total()
+    waiting = found.prompts - sum(found.outcomes.values())
     outcomes = [f"{count} {name}" for name, count in sorted(found.outcomes.items(), key=lambda entry: -entry[1])]
     lines.append(f"prompts: {', '.join([*outcomes, *([f'{waiting} not yet'] if waiting else [])])}")
     if found.outdated:
@@ -112,7 +112,7 @@ def _first(found: Status, results: Path) -> list[str]:
             lines.append(f"  {where} {row['prompt_id']} {row['target']}: {row['qc_score']:.2f}")
     if found.flags:
         lines.append("flags, by participants (docs/tables.md):")
-        lines += [f"  {count} x {flag}" for flag, count in found.flags.most_common(2 * LISTED)]
+        lines += [f"  {count} x {flag}" for flag, count in list(found.flags.items())[: 2 * LISTED]]
     return lines
 
 

@@ -69,7 +69,7 @@ class Column:
 def export(
     results: Path, path: Path, *, prompts: Collection[str] = (), covariates: pd.DataFrame | None = None
 ) -> tuple[int, int]:
-    """Write the wide table to `path`, and what its columns mean beside it as JSON, in the form of BIDS.
+    """Write the wide table to `path`, and what its columns mean beside it as JSON.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ def export(
     Raises
     ------
     ConfigError
-        If the file has another ending, lies in `results`, or its explanation would replace a file of someone else.
+        If the file has another ending or lies in `results`.
     TableError
         If a table is missing or damaged.
     InfrastructureError
         If the disk refuses.
     """
-    sidecar = _checked(path, results)
+    _check(path, results)
     layout = lay_out(results, prompts=prompts)
     columns = _columns(layout, covariates, _prompt_texts(results))
     rows = 0
@@ -103,7 +103,9 @@ def export(
         for batch in batches(results, layout, prompts=prompts):
             write(_table(batch, columns, covariates))
             rows += len(batch.rows)
-    publish_json(sidecar, {column.name: {"Description": column.meaning, **column.more} for column in columns})
+    publish_json(
+        explanation_of(path), {column.name: {"Description": column.meaning, **column.more} for column in columns}
+    )
     if path.suffix != ".parquet" and (rows >= SHEET_ROWS or len(columns) > SHEET_COLUMNS):
         _log.warning(
             "%s has %d rows and %d columns; a spreadsheet shows the first %d and %d: take fewer prompts (--prompt)",
@@ -146,16 +148,20 @@ def find_covariates(results: Path, config: Path | None) -> pd.DataFrame | None:
     return None
 
 
-def _checked(path: Path, results: Path) -> Path:
-    """Where the explanation of the columns goes."""
+def explanation_of(path: Path) -> Path:
+    """Where the meaning of the columns of an exported file stands.
+
+    >>> explanation_of(Path("wide.csv")).name
+    'wide.csv.json'
+    """
+    return path.with_name(f"{path.name}.json")
+
+
+def _check(path: Path, results: Path) -> None:
     if path.suffix not in FORMATS:
         raise ConfigError(f"--output: expected a file that ends in {', '.join(FORMATS)}, got {path}")
     if path.resolve().is_relative_to(results.resolve()):
         raise ConfigError(f"--output: expected a file outside of {results}, which the workflow owns, got {path}")
-    sidecar = path.with_suffix(".json")
-    if sidecar.exists() and not path.exists():
-        raise ConfigError(f"--output: {sidecar} would be replaced by what the columns of {path} mean; move it away")
-    return sidecar
 
 
 def _columns(layout: Layout, covariates: pd.DataFrame | None, prompts: Mapping[str, str]) -> list[Column]:
@@ -170,7 +176,7 @@ def _columns(layout: Layout, covariates: pd.DataFrame | None, prompts: Mapping[s
         measured.append(_quantity(quantity, prompts))
         if quantity in layout.dated:
             name = f"{quantity.name}.reference_session"
-            meaning = f"Session that {quantity.name} is relative to, without ses-."
+            meaning = f"Session that {quantity.name} is relative to."
             measured.append(Column(name, meaning, partial(_reference, quantity)))
     last = [
         Column(
@@ -247,8 +253,8 @@ def _measured(quantity: Quantity, batch: Batch, _: pd.DataFrame) -> Any:
     return batch.columns[quantity]
 
 
-def _reference(quantity: Quantity, batch: Batch, _: pd.DataFrame) -> Any:
-    return batch.references[quantity]
+def _reference(quantity: Quantity, batch: Batch, _: pd.DataFrame) -> list[str | None]:
+    return [None if label is None else f"ses-{label}" for label in batch.references[quantity]]
 
 
 def _covariate(name: str, _: Batch, joined: pd.DataFrame) -> list[str | None]:

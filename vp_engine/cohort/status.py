@@ -90,7 +90,7 @@ class Status:
         Recorded before the plan was written last; looked at again when their job runs.
     prompts : int
         Rows of the plan.
-    outcomes : Counter
+    outcomes : dict of str to int
         Status → rows of the plan; those without an outcome are missing.
     running : list of Running
     others : list of Holder
@@ -109,15 +109,15 @@ class Status:
         Measurements of the lowest `qc_score` in the tables.
     doubtful : int
         Measurements with a `qc_score` below `LOW_QC`.
-    flags : Counter
-        Flag → participants, in the tables.
+    flags : dict of str to int
+        Flag → participants, in the tables; the most frequent first.
     """
 
     participants: int = 0
     recorded: int = 0
     outdated: int = 0
     prompts: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=dict)
     running: list[Running] = field(default_factory=list)
     others: list[Holder] = field(default_factory=list)
     per_minute: float | None = None
@@ -127,7 +127,7 @@ class Status:
     uncollected: int | None = None
     lowest: list[dict[str, Any]] = field(default_factory=list)
     doubtful: int = 0
-    flags: Counter[str] = field(default_factory=Counter)
+    flags: dict[str, int] = field(default_factory=dict)
 
     @property
     def minutes_left(self) -> float | None:
@@ -199,7 +199,7 @@ def _count(status: Status, found: _Found, output: Path, person: Person, tasks: l
         entry = recorded.get(task)
         if entry is None:
             continue
-        status.outcomes[entry["status"]] += 1
+        status.outcomes[entry["status"]] = status.outcomes.get(entry["status"], 0) + 1
         if entry["status"] == "ok":
             continue
         cause = entry["status"], entry.get("reason") or "unknown"
@@ -287,7 +287,8 @@ def _add_tables(status: Status, found: _Found, output: Path) -> None:
     except (TableError, OSError):
         status.uncollected, status.lowest, status.doubtful = None, [], 0
         return
-    status.flags.update({flag: len(people) for flag, people in found.flagged.items()})
+    ordered = sorted(found.flagged.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    status.flags = {flag: len(people) for flag, people in ordered}
 
 
 def _measured(folder: Path) -> Iterator[pa.Table]:

@@ -184,4 +184,4 @@ def _outcomes(job: Job) -> Iterator[str]:
     for row in rows:
         spent = "" if row["seconds"] is None else f", {row['seconds']:g} s"
         reason = f": {row['reason']}" if row["reason"] else ""
-        yield f"{task_id(row['session'], row['prompt_id'])} {row['status']}{spent}{reason}"
+        yield f"{task_id(row['session'], row['prompt_id']).removeprefix('/')} {row['status']}{spent}{reason}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vp_engine.errors import TableError
 from vp_engine.tables.parquet import PARTITION, iterate_table
 from vp_engine.tables.schema import arrow_schema
 
@@ -39,8 +40,10 @@ def by_participants(
     TableError
         If a table is missing or damaged.
     """
-    next(iterate_table(tables / "runs", "runs", columns=("dataset",)), None)  # that there is such a table
-    for folder in sorted((tables / "runs").glob(f"{PARTITION}=*")):
+    folders = sorted((tables / "runs").glob(f"{PARTITION}=*"))
+    if not folders:
+        raise TableError(f"{tables}: expected the table runs, found none; run `vp collect`", code="missing_table")
+    for folder in folders:
         people: dict[str, None] = {}
         for table in iterate_table(folder, "runs", columns=("participant",)):
             people.update(dict.fromkeys(pc.unique(table.column("participant")).to_pylist()))
