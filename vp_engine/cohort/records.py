@@ -16,7 +16,7 @@ from typing import Any
 
 from vp_engine import __version__
 from vp_engine.cohort.publish import publish_json, sha256_of
-from vp_engine.errors import InfrastructureError, TableError
+from vp_engine.errors import InfrastructureError, InputRefused, TableError
 from vp_engine.tables.parquet import read_table, write_table
 
 FORMAT = 2
@@ -72,8 +72,17 @@ def task_key(**parts: Any) -> str:
 
 
 def record_folder(output: Path, dataset: str, participant: str) -> Path:
-    """Where the record of a participant lies."""
-    return output / "records" / dataset / f"sub-{participant}"
+    """Where the record of a participant lies.
+
+    Raises
+    ------
+    InputRefused
+        ``outside_output`` when there is a link, through which files of another place would be replaced.
+    """
+    folder = output / "records" / dataset / f"sub-{participant}"
+    if folder.is_symlink():
+        raise InputRefused(f"{folder}: expected a folder, got a link; remove it", code="outside_output")
+    return folder
 
 
 def derivative_folder(output: Path, dataset: str) -> Path:
