@@ -8,8 +8,6 @@ from torch import Tensor
 
 _FEW = 50
 """Voxels from which a class counts in full."""
-_TRACE = 500.0
-"""Voxels of a class that is absent which cost half of what a whole volume of it does."""
 
 
 def segmentation_loss(
@@ -18,8 +16,7 @@ def segmentation_loss(
     """Cross-entropy over all classes plus soft Dice over the classes present.
 
     A class that is new and rare hardly moves either: few voxels, and a Dice that is flat where nothing is predicted.
-    Its cross-entropy can be lifted: averaged over its own voxels, as if each class were equally frequent. Where it is
-    absent, what is predicted of it costs as well.
+    Its cross-entropy can be lifted: averaged over its own voxels, as if each class were equally frequent.
 
     Parameters
     ----------
@@ -47,9 +44,6 @@ def segmentation_loss(
     size = torch.bincount(target_N, minlength=classes).to(p)
     dice = ((2 * overlap + 1) / (p.sum(0) + size + 1))[1:][size[1:] > 0].mean()
     loss = surprise_N.mean() + 1 - dice
-    absent = p.sum(0)[rare][size[rare] == 0]
-    if len(absent):
-        loss = loss + 0.5 * (absent / (absent + _TRACE)).mean()
     if lift:
         own = zeros.index_add(0, target_N, surprise_N)[rare] / size[rare].clamp(min=_FEW)
         loss = loss + lift * own.sum() / (size[rare] > 0).sum().clamp(min=1)

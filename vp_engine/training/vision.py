@@ -134,14 +134,14 @@ RECIPES: dict[str, VisionRecipe] = {
     "cpu-pathology": VisionRecipe(
         (
             Stage(2200, (_FOCAL_COARSE, _FOCAL_COARSE, _FOCAL_COARSE, _ILL_COARSE)),
-            Stage(900, (_ILL_CROP, _ILL_CROP, _ILL_WHOLE)),
+            Stage(1400, (_ILL_CROP, _ILL_WHOLE, _FOCAL_COARSE, _FOCAL_COARSE)),
         ),
         learning_rate=1.0e-3,
         warmup_steps=30,
-        decay_steps=1200,
+        decay_steps=800,
         average_decay=0.99,
         lift=0.2,
-        lift_steps=2000,
+        lift_steps=7000,
         seed=8,
         validate_every=600,
     ),
