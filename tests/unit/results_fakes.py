@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vp_engine.cohort.records import TaskRecord, record_folder, save_record, task_id
-from vp_engine.tables.parquet import write_table
+from vp_engine.tables.parquet import PARTITION, checked, file_metadata, publish_table, write_table
 
 META = {"model_id": "fake-1"}
 KEY = ("dataset", "participant", "session", "prompt_id")
@@ -59,7 +59,8 @@ def write_tables(output: Path, runs: Sequence[Mapping[str, Any]], measurements: 
         for name, rows in (("runs", runs), ("measurements", measurements)):
             folder = output / "tables" / name / f"dataset={dataset}"
             own = [row for row in rows if row["dataset"] == dataset]
-            write_table(folder / "part-0.parquet", name, own, metadata=META)
+            table = checked(name, own, where="made up").drop_columns([PARTITION])
+            publish_table(folder / "part-0.parquet", table, file_metadata(name, META))
     return output
 
 

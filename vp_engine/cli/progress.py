@@ -41,7 +41,7 @@ def _lines(total: int) -> Callable[[Pace], None]:
         nonlocal told
         if total > 1 and (pace.done == total or time.monotonic() - told >= EVERY_S):
             told = time.monotonic()
-            _log.info("%s", pace)
+            _log.info("%s", str(pace))
 
     return show
 
