@@ -191,6 +191,7 @@ def test_a_model_of_transformers_is_read_from_its_folder_alone(tmp_path: Path, e
     assert attempts(environment) == ""
 
 
+@pytest.mark.stress
 def test_without_any_network_everything_works(tmp_path: Path, environment: dict[str, str]) -> None:
     need_weights()
     alone = ("unshare", "--map-root-user", "--net")

@@ -65,11 +65,10 @@ def test_names_are_names_and_fields_stay_where_they_are(tmp_path: Path) -> None:
         assert {cage.planted.get(name, name): files for name, files in found_in(folder).items()} == {}
 
 
-def test_a_name_of_a_dataset_that_is_a_path_or_a_command_starts_nothing(tmp_path: Path) -> None:
-    for name in ("../x", "a;touch pwned"):
-        config = {"datasets": {name: {"path": "data"}}, "output": "out", "prompts": [{"id": "a", "text": "a"}]}
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        done = run(tmp_path, tmp_path / "config.yaml")
-        assert done.returncode != 0
-        assert "datasets" in done.stdout + done.stderr
+def test_a_name_of_a_dataset_that_is_a_command_starts_nothing(tmp_path: Path) -> None:
+    config = {"datasets": {"a;touch pwned": {"path": "data"}}, "output": "out", "prompts": [{"id": "a", "text": "a"}]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = run(tmp_path, tmp_path / "config.yaml")
+    assert done.returncode != 0
+    assert "datasets" in done.stdout + done.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".snakemake") == ["config.yaml"]
