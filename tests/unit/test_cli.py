@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("segment", "ask", "plan", "ops"),
     *("index", "analyse", "collect", "stats", "report", "verify", "demo"),
-    *("train", "evaluate"),
+    *("status", "export", "train", "evaluate"),
 )
 
 

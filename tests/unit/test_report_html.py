@@ -16,7 +16,13 @@ import pytest
 from vp_engine.errors import TableError
 from vp_engine.report.cells import words
 from vp_engine.report.html import Picture, ReportExtras, write_report
-from vp_engine.report.summary import list_low_quality, summarise_answers, summarise_flags, summarise_numbers
+from vp_engine.report.summary import (
+    list_low_quality,
+    list_troubled,
+    summarise_answers,
+    summarise_flags,
+    summarise_numbers,
+)
 from vp_engine.stats.models import StatisticSpec, fit_statistics
 from vp_engine.tables.collect import collect
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
@@ -126,6 +132,21 @@ def test_it_says_what_happened(results: Path) -> None:
 def test_details_of_a_flag_do_not_make_it_another(results: Path) -> None:
     rows = summarise_flags(read_table(results / "tables" / "measurements", "measurements"))
     assert [(row["flag"], row["count"]) for row in rows] == [("fix_nan", 2)]
+
+
+def test_people_with_most_trouble_come_first_and_prompts_nobody_can_answer_do_not_count() -> None:
+    outcomes = [("1", "refused"), ("2", "no_input"), ("3", "failed"), ("3", "timeout"), ("3", "ok"), ("4", "ok")]
+    runs = [
+        row_of("runs", participant=who, prompt_id=f"p{number}", prompt="x", status=status, vp_engine_version="0")
+        for number, (who, status) in enumerate(outcomes)
+    ]
+    assert list_troubled(rows_to_table("runs", runs, where="test")) == (
+        [
+            {"who": "demo: sub-3", "count": 2, "statuses": "failed, ran out of time"},
+            {"who": "demo: sub-2", "count": 1, "statuses": "no fitting scan"},
+        ],
+        2,
+    )
 
 
 def test_numbered_lesions_are_pooled_and_words_are_no_delineations() -> None:

@@ -52,6 +52,11 @@ REASON_COLUMNS = (
     Column("count", "Times", number=True),
     Column("examples", "For example"),
 )
+TROUBLE_COLUMNS = (
+    Column("who", "Participant"),
+    Column("count", "Prompts", number=True),
+    Column("statuses", "Outcomes"),
+)
 ANSWER_COLUMNS = (
     Column("prompt_id", "Prompt"),
     Column("target", "Structure"),

@@ -148,6 +148,7 @@ def _asked(plan: pa.Table, runs: pa.Table) -> dict[str, Any]:
     prompts = summary.summarise_prompts(plan, runs)
     occurring = [status for status in summary.STATUSES if status == "ok" or any(p["counts"][status] for p in prompts)]
     reasons = summary.summarise_reasons(runs)
+    troubled, troubled_total = summary.list_troubled(runs)
     people = plan.group_by(["dataset", "participant"]).aggregate([]).num_rows
     datasets = sorted(pc.unique(plan.column("dataset")).to_pylist())
     return {
@@ -172,6 +173,9 @@ def _asked(plan: pa.Table, runs: pa.Table) -> dict[str, Any]:
         "reason_columns": cells.REASON_COLUMNS,
         "reasons": [row | {"outcome": summary.STATUSES[row["status"]]} for row in reasons[:MAX_ROWS]],
         "reasons_left": max(0, len(reasons) - MAX_ROWS),
+        "trouble_columns": cells.TROUBLE_COLUMNS,
+        "troubled": troubled,
+        "troubled_left": troubled_total - len(troubled),
     }
 
 

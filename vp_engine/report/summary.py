@@ -26,6 +26,9 @@ STATUSES: Mapping[str, str] = {
 LOW_QC = 0.5
 """Measurements with a lower `qc_score` are listed."""
 
+TROUBLE = ("refused_input", "no_input", "failed", "timeout", "interrupted", "no_record")
+"""Statuses that say something about the participant, not only about the prompt."""
+
 _EXAMPLES = 3
 _LISTED = 25
 
@@ -68,6 +71,32 @@ def summarise_reasons(runs: pa.Table) -> list[Row]:
         }
         for (status, prompt_id, reason), rows in ordered
     ]
+
+
+def list_troubled(runs: pa.Table) -> tuple[list[Row], int]:
+    """Participants with most prompts that came to nothing because of their images or of the run.
+
+    Returns
+    -------
+    rows : list of dict
+        `who`, `count`, `statuses`; at most 25.
+    total : int
+        Participants with any.
+    """
+    trouble = runs.filter(pc.is_in(runs.column("status"), value_set=pa.array(TROUBLE)))
+    people: dict[str, Counter[str]] = {}
+    for row in trouble.group_by(["dataset", "participant", "status"]).aggregate([([], "count_all")]).to_pylist():
+        people.setdefault(_who(row | {"session": None}), Counter())[row["status"]] = row["count_all"]
+    worst = sorted(people, key=lambda who: (-people[who].total(), who))
+    rows = [
+        {
+            "who": who,
+            "count": people[who].total(),
+            "statuses": ", ".join(STATUSES[status] for status in TROUBLE if people[who][status]),
+        }
+        for who in worst[:_LISTED]
+    ]
+    return rows, len(people)
 
 
 def summarise_numbers(measurements: pa.Table) -> list[Row]:
