@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from vp_engine.anatomy import ANATOMICAL_PARTS, PARTS
 from vp_engine.synthesis.ranges import SynthesisRanges
+from vp_engine.synthesis.scan import random_head
+from vp_engine.training.balance import Balance, balances, best_balance, shift_lesions
 from vp_engine.training.losses import segmentation_loss
 from vp_engine.training.optimizers import MuonAdamW
 from vp_engine.training.sources import Archives
@@ -127,3 +129,29 @@ def test_training_goes_on_from_weights_that_know_fewer_structures(archive: Path,
     last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["validation_dice"] < 1
     assert {"validation_pathology", "loss"} <= set(last)
+
+
+def test_a_shift_of_the_evidence_for_lesions_is_what_the_balance_says_of_it(archive: Path) -> None:
+    torch.manual_seed(0)
+    network = VisionNetwork(VisionConfig(PARTS, channels=(8, 8, 8), fine_channels=8))
+    maps, _ = Archives(archive).label_maps()
+    ranges = replace(small(fine=True).stages[1].ranges[0], lesion_free=1.0, pasted_lesions=0.0, grown_lesions=0.0)
+    ill = {"stroke": 0.0, "hemorrhage": 0.0, "resection": 0.0}
+    heads = [
+        random_head(np.random.default_rng(0), maps, replace(ranges, **ill, tumor=tumor))  # type: ignore[arg-type]
+        for tumor in (0.0, 1.0)
+    ]
+    before = {one.shift: one for one in balances(network, heads)}
+    assert [one.false_ml for one in before.values()] == sorted(one.false_ml for one in before.values())
+    shift_lesions(network, -1.0)
+    after = {one.shift: one for one in balances(network, heads)}
+    assert after[0.0].dice == pytest.approx(before[-1.0].dice, abs=0.02)
+    assert after[0.0].false_ml == pytest.approx(before[-1.0].false_ml, rel=0.02, abs=0.01)
+    assert before[2.0].false_ml > before[0.0].false_ml > before[-2.0].false_ml
+
+
+def test_the_best_balance_finds_most_while_little_enough_is_false() -> None:
+    found = [Balance(-1, 0.2, 0.1), Balance(0, 0.4, 0.2), Balance(1, 0.5, 0.9)]
+    assert best_balance(found, most_false_ml=0.3).shift == 0
+    assert best_balance(found, most_false_ml=1.0).shift == 1
+    assert best_balance(found, most_false_ml=0.05).shift == -1

@@ -21,6 +21,7 @@ from vp_engine.synthesis.label_maps import LabelMap
 from vp_engine.synthesis.pathology import LesionSources
 from vp_engine.synthesis.ranges import SynthesisRanges
 from vp_engine.synthesis.scan import SyntheticHead, random_head
+from vp_engine.training.balance import balances, best_balance, shift_lesions
 from vp_engine.training.checkpoint import load_checkpoint, save_checkpoint
 from vp_engine.training.features import features_and_truth
 from vp_engine.training.losses import segmentation_loss
@@ -30,6 +31,8 @@ from vp_engine.vision.checkpoint import extended, save_pretrained
 from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
 
 _LESIONS = slice(1 + len(ANATOMICAL_PARTS), 1 + len(PARTS))
+_MOST_FALSE_ML = 0.3
+"""Volume that may be called lesion in a synthetic head without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class VisionRecipe:
         Number of voxels of each image that the loss looks at, on a regular lattice.
     lift, lift_steps : float, int
         Weight of the cross-entropy of each kind of lesion by itself at the beginning; down to 0 after some steps.
+    balanced_on : int
+        Heads that a shift of the evidence for lesions is chosen on in the end (`balance`); none for 0.
     """
 
     stages: tuple[Stage, ...]
@@ -75,6 +80,7 @@ class VisionRecipe:
     loss_voxels: int = 150_000
     lift: float = 0.0
     lift_steps: int = 1
+    balanced_on: int = 0
     seed: int = 0
     workers: int = 1
     validate_every: int = 500
@@ -142,6 +148,7 @@ RECIPES: dict[str, VisionRecipe] = {
         average_decay=0.99,
         lift=0.2,
         lift_steps=7000,
+        balanced_on=80,
         seed=8,
         validate_every=600,
     ),
@@ -237,9 +244,21 @@ def train_vision(
         if done % recipe.save_every == 0 or done == recipe.steps:
             save_checkpoint(checkpoint, network, average, optimizer.optimizers)
             report(json.dumps({k: round(v, 4) for k, v in entry.items()}))
-    weights = output / "weights"
-    save_pretrained(averaged, weights)
-    return weights
+    return _finished(averaged, images, output / "weights", report)
+
+
+def _finished(network: VisionNetwork, images: _Heads, folder: Path, report: Callable[[str], None]) -> Path:
+    """Write the weights; where the recipe asks for it, first shift the evidence for lesions as fresh heads advise."""
+    recipe = images.recipe
+    if recipe.balanced_on:
+        last = recipe.stages[-1].ranges
+        rngs = (np.random.default_rng([recipe.seed, recipe.steps, n]) for n in range(recipe.balanced_on))
+        heads = (images.head(rng, last[n % len(last)]) for n, rng in enumerate(rngs))
+        balance = best_balance(balances(network, heads), most_false_ml=_MOST_FALSE_ML)
+        report(json.dumps(asdict(balance)))
+        shift_lesions(network, balance.shift)
+    save_pretrained(network, folder)
+    return folder
 
 
 def learning_rate(recipe: VisionRecipe, step: int) -> float:
@@ -285,7 +304,10 @@ class _Heads(Dataset[SyntheticHead]):
     def __getitem__(self, index: int) -> SyntheticHead:
         step = self.start + index
         rng = np.random.default_rng([self.recipe.seed, step])
-        ranges = self.recipe.ranges(step, rng)
+        return self.head(rng, self.recipe.ranges(step, rng))
+
+    def head(self, rng: np.random.Generator, ranges: SynthesisRanges) -> SyntheticHead:
+        """Draw one."""
         return random_head(rng, self.maps, ranges, lesions=self.lesions, device=self.device)
 
 
