@@ -10,7 +10,9 @@ import torch
 from vp_engine.anatomy import PARTS
 from vp_engine.vision.codes import structure_codes
 from vp_engine.vision.network import VisionConfig, VisionNetwork, entry_shape, voxel_rows
+from vp_engine.vision.normalization import GroupNorm
 from vp_engine.vision.pooling import block_mean, max_pool, pooled_affine, pooled_shape, pooled_spacing
+from vp_engine.vision.precision import mixed_precision, softmax
 from vp_engine.vision.streams import StreamExchange, sample
 
 
@@ -141,3 +143,36 @@ def test_the_fine_level_starts_as_what_the_trunk_says_and_then_differs(network: 
     sharper = copy.deepcopy(network)
     torch.nn.init.normal_(sharper.fine_head[-1].weight)
     assert not torch.allclose(sharper.part_logits(voxel_rows(fine)), said)
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    """Sums over voxels, small products of matrices and softmax of torch differ from two, three or five threads on."""
+    torch.manual_seed(2)
+    network = VisionNetwork(VisionConfig(PARTS, channels=(16, 24), fine_channels=8)).eval()
+    image, affine = torch.rand(56, 48, 40), torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 3, 5):
+            torch.set_num_threads(number)
+            with torch.inference_mode(), mixed_precision("cpu"):
+                trunk = network.trunk([image], [affine])[0]
+                fine = network.fine(torch.nn.functional.interpolate(image[None, None], scale_factor=2)[0, 0], trunk)
+            with torch.inference_mode():
+                found.append(softmax(network.part_logits(voxel_rows(fine))))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert torch.equal(found[0], other)
+
+
+def test_group_norm_in_fixed_order_is_that_of_torch() -> None:
+    norm = GroupNorm(4, 16)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(1, 16, 40, 41, 42).contiguous(memory_format=torch.channels_last_3d) + 3
+    double = (v.double() for v in (x, norm.weight, norm.bias))
+    with torch.inference_mode():
+        exact = torch.group_norm(next(double), 4, *double, eps=norm.eps)
+        torch.testing.assert_close(norm(x).double(), exact, atol=1e-5, rtol=0)
+        assert norm(x.bfloat16()).dtype == torch.bfloat16

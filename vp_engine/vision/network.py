@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vp_engine.vision.codes import PHI_DIM, structure_codes
+from vp_engine.vision.normalization import GroupNorm
 from vp_engine.vision.pooling import max_pool, pooled_affine, pooled_shape, pooled_spacing
+from vp_engine.vision.precision import one_thread
 from vp_engine.vision.streams import StreamExchange
 
 # On grids of a few voxels the bfloat16 weight gradient of oneDNN (torch 2.13, CPU) reads memory it never wrote:
@@ -63,7 +65,7 @@ class ConvBlock(nn.Module):
         for step in range(depth):
             layers += [
                 nn.Conv3d(channels_in if step == 0 else channels, channels, 3, padding=1),
-                nn.GroupNorm(groups, channels),
+                GroupNorm(groups, channels),
                 nn.SiLU(),
             ]
         self.layers = nn.Sequential(*layers)
@@ -183,7 +185,8 @@ class VisionNetwork(nn.Module):
     def evidence(self, x_NC: Tensor, phi_KP: Tensor) -> Tensor:
         """Evidence for what each φ asks for at N voxels, (K, N), float32; the zero vector asks for the background."""
         with torch.autocast(x_NC.device.type, enabled=False):
-            weights = self._weights(phi_KP.float(), x_NC.shape[1])
+            with one_thread():
+                weights = self._weights(phi_KP.float(), x_NC.shape[1])
             return torch.addmm(weights[:, -1:], weights[:, :-1], x_NC.float().T)
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from vp_engine.vision.description import DescriptionModel, load_description
 from vp_engine.vision.entry import at_trunk, entered
 from vp_engine.vision.features import ScanFeatures, scan_features
 from vp_engine.vision.network import VisionNetwork, voxel_rows
-from vp_engine.vision.precision import mixed_precision
+from vp_engine.vision.precision import mixed_precision, softmax
 from vp_engine.vision.quality import QualityModel, load_quality
 from vp_engine.volumes.geometry import Orientation, from_canonical, to_canonical
 from vp_engine.volumes.volume import Volume
@@ -216,7 +216,7 @@ class NetworkSegmenter:
         p_KN = torch.empty(1 + len(self.known), len(rows), dtype=torch.float16)
         for first in range(0, len(rows), _ROWS):
             some = slice(first, first + _ROWS)
-            p_KN[:, some] = self._network.part_logits(rows[some]).softmax(0)
+            p_KN[:, some] = softmax(self._network.part_logits(rows[some]))
         return p_KN.view(-1, *features_1CXYZ.shape[2:])
 
 
