@@ -15,8 +15,8 @@ rule collect:
         "../envs/vp.yaml"
     resources:
         attempt=lambda wildcards, attempt: attempt,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         config=CONFIG_FILE,
         output=OUTPUT,

@@ -11,8 +11,8 @@ for demo in [dataset for dataset in CONFIG.datasets if dataset.is_demo]:
             "../envs/vp.yaml"
         resources:
             attempt=lambda wildcards, attempt: attempt,
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=lambda wildcards, attempt: 2000 * attempt,
+            runtime=lambda wildcards, attempt: 10 * attempt,
         params:
             folder=demo.path,
         shell:

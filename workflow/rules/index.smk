@@ -15,8 +15,8 @@ checkpoint index:
         "../envs/vp.yaml"
     resources:
         attempt=lambda wildcards, attempt: attempt,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         config=CONFIG_FILE,
         asked=[repr(CONFIG.datasets), repr(CONFIG.prompts), CONFIG.subjects_per_job, CONFIG.streams, __version__],

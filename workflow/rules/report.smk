@@ -10,8 +10,8 @@ rule report:
         "../envs/vp.yaml"
     resources:
         attempt=lambda wildcards, attempt: attempt,
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         config=CONFIG_FILE,
         output=OUTPUT,
