@@ -1,9 +1,10 @@
-"""The whole house on three small people, one of them with a broken scan, through Snakemake."""
+"""The whole house on two datasets of small people, one of them with a broken scan, through Snakemake."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(1200)
 
 CONFIG = {
-    "datasets": {"demo": {"path": "demo", "participants": ["01", "05", "06"]}},
+    "datasets": {"demo": {"path": "demo", "participants": ["01", "05", "06"]}, "other": {"path": "other"}},
     "output": "results",
     "prompts": [
         {"id": "hippvol", "text": "Measure the volume of the left and right hippocampus.", "images": ["T1w"]},
@@ -60,6 +61,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "_SPACING_MM", 3.0)
         demo.make_demo(folder / "demo")
+    # another site, without session folders, and with somebody of the same label
+    other = folder / "other"
+    (other / "sub-01" / "anat").mkdir(parents=True)
+    shutil.copy(folder / "demo/sub-02/ses-01/anat/sub-02_ses-01_T1w.nii.gz", other / "sub-01/anat/sub-01_T1w.nii.gz")
+    shutil.copy(folder / "demo/dataset_description.json", other)
+    (other / "README").write_text("One person of the demo cohort under another name, as if from another site.\n")
+    (other / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tcontrol\n")
     broken = folder / "demo/sub-06/ses-01/anat/sub-06_ses-01_T1w.nii.gz"
     broken.write_bytes(broken.read_bytes()[:-2000])
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
@@ -78,15 +86,16 @@ def test_every_planned_prompt_has_its_row(study: Path) -> None:
     key = ["dataset", "participant", "session", "prompt_id"]
     wanted = {tuple(map(str, row)) for row in planned[key].to_numpy()}
     got = [tuple(map(str, row)) for row in runs[key].to_numpy()]
-    assert len(wanted) == 5 * 4 + 3, "five sessions with four prompts, three participants with one"
+    assert len(wanted) == 6 * 4 + 4, "six sessions with four prompts, four participants with one"
     assert sorted(got) == sorted(wanted)
 
 
 def test_outcomes(study: Path) -> None:
     runs = table(study, "runs")
 
-    def statuses(participant: str, prompt_id: str) -> set[str]:
-        return set(runs[(runs["participant"] == participant) & (runs["prompt_id"] == prompt_id)]["status"])
+    def statuses(participant: str, prompt_id: str, dataset: str = "demo") -> set[str]:
+        own = runs[(runs["dataset"] == dataset) & (runs["participant"] == participant)]
+        return set(own[own["prompt_id"] == prompt_id]["status"])
 
     assert statuses("01", "hippvol") == {"ok"}
     assert statuses("01", "striatum") == {"ok"}
@@ -94,6 +103,8 @@ def test_outcomes(study: Path) -> None:
     assert statuses("01", "liver") == {"refused"}
     assert statuses("01", "flair") == {"no_input"}
     assert statuses("06", "hippvol") == {"refused_input"}
+    assert statuses("01", "hippvol", "other") == {"ok"}
+    assert statuses("01", "ventgrowth", "other") == {"refused"}
     assert runs[runs["status"] != "ok"]["reason"].str.len().gt(10).all()
 
 
@@ -134,21 +145,56 @@ def test_report_and_proof(study: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_datasets_are_kept_apart(study: Path) -> None:
+    volumes = table(study, "measurements").query("prompt_id == 'hippvol' and participant == '01'")
+    assert set(zip(volumes["dataset"], volumes["session"].fillna(""), strict=True)) == {
+        ("demo", "01"),
+        ("demo", "02"),
+        ("other", ""),
+    }
+    assert volumes.groupby("dataset")["record_id"].nunique().to_dict() == {"demo": 2, "other": 1}
+    assert set(table(study, "statistics")["n"]) == {3}, "01 and 05 of demo, 01 of other"
+
+
+def vp(study: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "vp_engine.cli.app", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=study, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_status_logs_and_export(study: Path) -> None:
+    told = vp(study, "status", "results")
+    assert told.startswith("4 of 4 participants recorded (100 %)\n")
+    assert "refused_input" in told
+    log = (study / "results" / "logs" / "other" / "sub-01.log").read_text()
+    assert " info hippvol ok, " in log
+    vp(study, "export", "results", "-o", "wide.csv")
+    wide = pd.read_csv(study / "wide.csv", dtype=str)
+    other = wide[wide["dataset"] == "other"].to_dict("records")
+    assert [row["participant_id"] for row in other] == ["sub-01"]
+    assert other[0]["group"] == "control"
+    assert float(other[0]["hippvol.left_hippocampus.volume.T1w"]) > 0
+    assert "liver: refused" in other[0]["not_answered"]
+
+
 def test_derivatives_are_valid_bids(study: Path) -> None:
     validator = Path(sys.executable).with_name("bids-validator-deno")
     if not validator.exists():
         pytest.skip("bids-validator-deno is not installed beside this Python")
-    command = [
-        str(validator),
-        str(study / "results/derivatives/demo"),
-        "--max-rows",
-        "-1",
-        "--ignoreWarnings",
-        "--format",
-        "json",
-    ]
-    found = json.loads(subprocess.run(command, capture_output=True, check=False, text=True).stdout)
-    assert found["issues"]["issues"] == []
+    for dataset in ("demo", "other"):
+        command = [
+            str(validator),
+            str(study / "results" / "derivatives" / dataset),
+            "--max-rows",
+            "-1",
+            "--ignoreWarnings",
+            "--format",
+            "json",
+        ]
+        found = json.loads(subprocess.run(command, capture_output=True, check=False, text=True).stdout)
+        assert found["issues"]["issues"] == []
 
 
 def test_nothing_is_done_twice_and_an_edited_prompt_alone_is_redone(study: Path) -> None:

@@ -61,7 +61,7 @@ def _lines(found: Status, results: Path) -> list[str]:
     share = 100 * found.recorded / found.participants if found.participants else 100.0
     head = [f"{found.recorded} of {found.participants} participants recorded ({share:.0f} %)"]
     if found.running:
-        head.append(f"{len(found.running)} jobs running")
+        head.append(_counted(len(found.running), "job") + " running")
         if found.per_minute and found.minutes_left:
             head.append(f"{found.per_minute:.3g} per minute, about {duration(found.minutes_left)} left")
     elif found.recorded < found.participants:
@@ -103,7 +103,7 @@ def _first(found: Status, results: Path) -> list[str]:
         lines.append(f"      {_who(reason.example)}: {reason.sentence or 'see the table runs'}")
     if found.troubled:
         lines.append("participants with most trouble:")
-        lines += [f"  {_who(person)}: {count} prompts" for person, count in found.troubled]
+        lines += [f"  {_who(person)}: {_counted(count, 'prompt')}" for person, count in found.troubled]
     if found.lowest:
         lines.append(f"least certain delineations ({found.doubtful} numbers with a qc_score below {LOW_QC}):")
         for row in found.lowest:
@@ -114,6 +114,10 @@ def _first(found: Status, results: Path) -> list[str]:
         lines.append("flags, by participants (docs/tables.md):")
         lines += [f"  {count} x {flag}" for flag, count in list(found.flags.items())[: 2 * LISTED]]
     return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _who(person: Person) -> str:
