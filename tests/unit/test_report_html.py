@@ -24,7 +24,7 @@ from vp_engine.report.summary import (
     summarise_numbers,
 )
 from vp_engine.stats.models import StatisticSpec, fit_statistics
-from vp_engine.tables.collect import collect
+from vp_engine.tables.collect import parts_of, write_part
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
 from vp_engine.tables.schema import arrow_schema
 
@@ -58,7 +58,7 @@ def results(tmp_path: Path) -> Path:
             refused = prompt == "liver"
             outcome = {"status": "refused" if refused else "ok", "reason": f"no_target: {HOSTILE}" if refused else None}
             if n != 9:
-                runs.append(row_of("runs", **own, **outcome, vp_engine_version="0.1.0"))
+                runs.append(row_of("runs", **own, **outcome, vp_engine_version="0.1.0", record_id=who))
             if n != 9 and not refused:
                 made: dict[str, Any] = {
                     "participant": who,
@@ -73,13 +73,14 @@ def results(tmp_path: Path) -> Path:
                 numbers.append(row_of("measurements", **made, measure="answer", text="left"))
     write_table(tmp_path / "plan.parquet", "plan", plan, metadata={})
     planned = read_table(tmp_path / "plan.parquet", "plan")
-    for name, rows in (("runs", runs), ("measurements", numbers)):
-        files = []
+    records: dict[str, dict[str, bytes]] = {}
+    for name, rows in (("runs", runs), ("measurements", numbers), ("segmentations", [])):
         for n in range(9):
-            path = tmp_path / "records" / "demo" / f"sub-{n:02d}" / f"{name}.parquet"
+            path = tmp_path / "record.parquet"
             write_table(path, name, [row for row in rows if row["participant"] == f"{n:02d}"], metadata=META)
-            files.append(path)
-        collect({"demo": files}, name, tmp_path / "tables", META, plan=planned)
+            records.setdefault(f"{n:02d}", {})[name] = path.read_bytes()
+    for part in parts_of(planned):
+        write_part(part, records, tmp_path / "tables", META)
     frame = fit_statistics(
         read_table(tmp_path / "tables" / "measurements", "measurements").to_pandas(), COVARIATES, SPEC
     )

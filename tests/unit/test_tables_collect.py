@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vp_engine.errors import TableError
 from vp_engine.tables import collect as collect_module
-from vp_engine.tables.collect import collect
-from vp_engine.tables.parquet import read_table, rows_to_table, write_table
+from vp_engine.tables.collect import for_each, parts_of, remove_others, write_part
+from vp_engine.tables.parquet import file_metadata, read_table, rows_to_table, sort_by_key
+from vp_engine.tables.schema import RECORDED
 
 META = {"model_id": "m"}
 
@@ -64,33 +67,78 @@ def plan_of(participants: list[str], dataset: str = "demo") -> pa.Table:
     return rows_to_table("plan", rows, where="test")
 
 
-def record(root: Path, participant: str, rows: list[dict[str, Any]] | None = None) -> Path:
-    path = root / "records" / "demo" / f"sub-{participant}" / "runs.parquet"
-    write_table(path, "runs", [run_row(participant)] if rows is None else rows, metadata=META)
-    return path
+Records = dict[str, dict[str, bytes]]
 
 
-def test_order_of_the_files_does_not_change_a_byte(tmp_path: Path) -> None:
-    files = [record(tmp_path, name) for name in ("10", "1", "02")]
-    (first,) = collect({"demo": files}, "runs", tmp_path / "a", META)
-    (second,) = collect({"demo": files[::-1]}, "runs", tmp_path / "b", META)
-    assert first.read_bytes() == second.read_bytes()
-    assert first.relative_to(tmp_path) == Path("a/runs/dataset=demo/part-0.parquet")
+def record(participant: str, rows: list[dict[str, Any]] | None = None, **tables: list[dict[str, Any]]) -> Records:
+    """Files of the record of one participant, with a row of `runs` unless others are given."""
+    tables = {
+        "runs": [run_row(participant)] if rows is None else rows,
+        "measurements": [],
+        "segmentations": [],
+    } | tables
+    return {participant: {name: content(name, table) for name, table in tables.items()}}
+
+
+def content(name: str, rows: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = rows_to_table(name, rows, where="test")
+    pq.write_table(table.replace_schema_metadata(file_metadata(name, META)), sink)
+    return bytes(sink.getvalue())
+
+
+def collect(records: Records, tables: Path, plan: pa.Table | None = None) -> list[Path]:
+    """Write all parts; what is recorded is planned, unless a plan is given."""
+    parts = parts_of(plan_of(sorted(records)) if plan is None else plan)
+    own = [{name: records[name] for name in part.participants if name in records} for part in parts]
+    return [path for part, some in zip(parts, own, strict=True) for path in write_part(part, some, tables, META)]
+
+
+def test_order_of_the_records_does_not_change_a_byte(tmp_path: Path) -> None:
+    records = [record(name) for name in ("10", "1", "02")]
+    first = collect(dict(ChainMap(*records)), tmp_path / "a")
+    second = collect(dict(ChainMap(*records[::-1])), tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert [path.relative_to(tmp_path).as_posix() for path in first] == [
+        f"a/{name}/dataset=demo/part-0.parquet" for name in RECORDED
+    ]
     assert read_table(tmp_path / "a" / "runs", "runs").column("participant").to_pylist() == ["02", "1", "10"]
 
 
-def test_shards_and_parts_join_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect_module, "FOLDERS_PER_TASK", 2)
-    monkeypatch.setattr(collect_module, "_TASKS_AT_ONCE", 2)
-    monkeypatch.setattr(collect_module, "ROWS_PER_FILE", 3)
+def test_parts_are_cut_between_participants_and_join_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect_module, "PLANNED_ROWS", 3)
     names = [f"{number:02d}" for number in range(11)]
-    files = collect({"demo": [record(tmp_path, name) for name in names]}, "runs", tmp_path, META)
-    assert [path.name for path in files] == [f"part-{number}.parquet" for number in range(3)]
+    plan = pa.concat_tables([plan_of(names), plan_of(names[:1], "other")])
+    twice = pa.concat_tables(
+        [plan, rows_to_table("plan", [of | {"prompt_id": "more"} for of in plan.to_pylist()], where="")]
+    )
+    parts = parts_of(sort_by_key(twice, "plan"))
+    assert [(part.dataset, part.number, len(part.participants)) for part in parts] == [
+        *(("demo", number, 2) for number in range(5)), ("demo", 5, 1), ("other", 0, 1),
+    ]  # fmt: skip
+    files = collect({name: own for name in names for own in record(name).values()}, tmp_path, plan_of(names))
+    assert [path.name for path in files if path.parts[-3] == "runs"] == [
+        f"part-{number}.parquet" for number in range(4)
+    ]
     assert read_table(tmp_path / "runs", "runs").column("participant").to_pylist() == names
 
 
+def test_parts_are_worked_on_in_order() -> None:
+    plan = pa.concat_tables([plan_of(["01"], f"d{number:03d}") for number in range(50)])
+    assert for_each(parts_of(plan), lambda part: part.dataset) == [f"d{number:03d}" for number in range(50)]
+
+
+def test_hash_of_a_part_is_that_of_its_plan_alone() -> None:
+    plan = plan_of(["01", "02"]).to_pylist()
+    part = parts_of(plan_of(["01", "02"]))[0].sha256
+    for column, value in (("prompt", "Another."), ("status", "no_input"), ("session", "1"), ("participant", "03")):
+        changed = rows_to_table("plan", [plan[0], plan[1] | {column: value}], where="test")
+        assert parts_of(changed)[0].sha256 != part, column
+    assert parts_of(rows_to_table("plan", plan, where="test"))[0].sha256 == part
+
+
 def test_planned_without_a_record_becomes_a_row(tmp_path: Path) -> None:
-    collect({"demo": [record(tmp_path, "01")]}, "runs", tmp_path, META, plan=plan_of(["01", "02"]))
+    collect(record("01"), tmp_path, plan_of(["01", "02"]))
     rows = read_table(tmp_path / "runs", "runs").to_pylist()
     assert [(row["participant"], row["status"]) for row in rows] == [("01", "ok"), ("02", "no_record")]
     assert rows[1]["reason"].startswith("no_record: ")
@@ -98,13 +146,12 @@ def test_planned_without_a_record_becomes_a_row(tmp_path: Path) -> None:
 
 
 def test_dataset_without_any_record_is_not_forgotten(tmp_path: Path) -> None:
-    collect({}, "runs", tmp_path, META, plan=plan_of(["01"], dataset="other"))
+    collect({}, tmp_path, plan_of(["01"], dataset="other"))
     assert read_table(tmp_path / "runs", "runs").column("status").to_pylist() == ["no_record"]
 
 
 def test_rows_of_prompts_no_longer_planned_are_left_out(tmp_path: Path) -> None:
-    file = record(tmp_path, "01", [run_row("01"), run_row("01", prompt_id="old"), run_row("01", session="gone")])
-    collect({"demo": [file]}, "runs", tmp_path, META, plan=plan_of(["01"]))
+    collect(record("01", [run_row("01"), run_row("01", prompt_id="old"), run_row("01", session="gone")]), tmp_path)
     rows = read_table(tmp_path / "runs", "runs").to_pylist()
     assert [(row["session"], row["prompt_id"]) for row in rows] == [(None, "vol")]
 
@@ -114,9 +161,9 @@ def test_answers_to_an_earlier_wording_or_a_scan_that_has_gone_are_no_answers(tm
     plan[1]["prompt"] = "Measure it well."
     for row in plan[2:]:
         row |= {"status": "no_input", "reason_code": "no_fitting_scan", "reason": "Expected T1w."}
-    files = [record(tmp_path, name) for name in ("01", "02", "03")]
-    files.append(record(tmp_path, "04", [run_row("04", status="no_input", reason="no_fitting_scan: Expected T1w.")]))
-    collect({"demo": files}, "runs", tmp_path, META, plan=rows_to_table("plan", plan, where="test"))
+    records = record("04", [run_row("04", status="no_input", reason="no_fitting_scan: Expected T1w.")])
+    records |= record("01") | record("02") | record("03")
+    collect(records, tmp_path, rows_to_table("plan", plan, where="test"))
     rows = read_table(tmp_path / "runs", "runs").to_pylist()
     assert [row["status"] for row in rows] == ["ok", "no_record", "no_record", "no_input"]
     assert rows[1]["prompt"] == "Measure it well."
@@ -128,57 +175,66 @@ def test_numbers_of_sessions_no_longer_planned_are_left_out(tmp_path: Path) -> N
     common |= {"unit": "mm3", "flags": [], "model_id": "m", "record_id": "r"}
     asked = (("here", "vol"), ("gone", "vol"), ("here", "growth"), ("gone", "growth"))
     rows = [common | {"session": session, "prompt_id": prompt} for session, prompt in asked]
-    file = record(tmp_path, "01").with_name("measurements.parquet")
-    write_table(file, "measurements", rows, metadata=META)
     plan = plan_of(["01"]).to_pylist()[0]
-    planned = [plan | {"session": "here"}, plan | {"prompt_id": "growth", "scope": "participant"}]
-    collect({"demo": [file]}, "measurements", tmp_path, META, plan=rows_to_table("plan", planned, where="test"))
+    planned = [plan | {"prompt_id": "growth", "scope": "participant"}, plan | {"session": "here"}]
+    runs = [run_row("01", record_id="r", session=row["session"], prompt_id=row["prompt_id"]) for row in planned]
+    of_another_run = common | {"session": "here", "prompt_id": "vol", "record_id": "older", "target": "thalamus"}
+    collect(
+        record("01", runs, measurements=[*rows, of_another_run]), tmp_path, rows_to_table("plan", planned, where="test")
+    )
     found = read_table(tmp_path / "measurements", "measurements", columns=["session", "prompt_id"]).to_pylist()
     # of a prompt about all sessions the plan does not say which
     assert sorted(tuple(row.values()) for row in found) == [("gone", "growth"), ("here", "growth"), ("here", "vol")]
 
 
 def test_duplicate_keys_are_refused_and_listed(tmp_path: Path) -> None:
-    first = record(tmp_path, "01")
-    again = first.with_name("again.parquet")
-    write_table(again, "runs", [run_row("01")], metadata=META)
     with pytest.raises(TableError, match=r"participant=01, session=None, prompt_id=vol"):
-        collect({"demo": [first, again]}, "runs", tmp_path, META)
+        collect(record("01", [run_row("01"), run_row("01")]), tmp_path)
 
 
 def test_rows_of_another_participant_than_the_folder_are_refused(tmp_path: Path) -> None:
-    file = record(tmp_path, "01", [run_row("02")])
-    with pytest.raises(TableError, match="expected rows of participant 01, got '02'"):
-        collect({"demo": [file]}, "runs", tmp_path, META)
+    with pytest.raises(TableError, match=r"sub-01/runs\.parquet: expected rows of participant 01, got '02'"):
+        collect(record("01", [run_row("02")]), tmp_path)
     with pytest.raises(TableError, match="expected rows of dataset other, got 'demo'"):
-        collect({"other": [record(tmp_path, "03")]}, "runs", tmp_path, META)
+        collect(record("01"), tmp_path, plan_of(["01"], dataset="other"))
+
+
+def test_files_that_are_no_record_are_refused(tmp_path: Path) -> None:
+    records = record("01")
+    whole = records["01"]["runs"]
+    for bad, words in (
+        (whole[:-9], "damaged"),
+        (b"", "damaged"),
+        (records["01"]["measurements"], "expected table runs"),
+    ):
+        with pytest.raises(TableError, match=rf"^records/demo/sub-01/runs\.parquet: {words}"):
+            collect({"01": records["01"] | {"runs": bad}}, tmp_path)
 
 
 @pytest.mark.parametrize("dataset", ["01", "../up", "a=b", "", "demo\n"])
-def test_dataset_names_that_are_no_folder_name_are_refused(tmp_path: Path, dataset: str) -> None:
+def test_dataset_names_that_are_no_folder_name_are_refused(dataset: str) -> None:
     with pytest.raises(TableError, match="expected a dataset name"):
-        collect({dataset: []}, "runs", tmp_path, META)
+        parts_of(plan_of(["01"], dataset=dataset))
 
 
 def test_leftovers_of_an_earlier_collection_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect_module, "ROWS_PER_FILE", 1)
-    monkeypatch.setattr(collect_module, "FOLDERS_PER_TASK", 1)
-    files = [record(tmp_path, "01"), record(tmp_path, "02")]
-    collect({"demo": files, "gone": []}, "runs", tmp_path, META)
-    collect({"demo": files[:1]}, "runs", tmp_path, META)
-    found = sorted(str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").rglob("*.parquet"))
-    assert found == ["dataset=demo/part-0.parquet"]
+    monkeypatch.setattr(collect_module, "PLANNED_ROWS", 1)
+    collect(record("01") | record("02"), tmp_path)
+    collect({}, tmp_path, plan_of(["01"], dataset="gone"))
+    remove_others(tmp_path, parts_of(plan_of(["01"])))
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
+    assert found == sorted(f"{name}/dataset=demo/part-0.parquet" for name in RECORDED)
 
 
 def test_no_rows_still_have_columns(tmp_path: Path) -> None:
-    collect({"demo": []}, "measurements", tmp_path, META)
+    collect({}, tmp_path, plan_of(["01"]))
     table = read_table(tmp_path / "measurements", "measurements")
     assert table.num_rows == 0
     assert "value" in table.column_names
 
 
 def test_pandas_and_duckdb_read_the_folder_and_ids_stay_text(tmp_path: Path) -> None:
-    collect({"demo": [record(tmp_path, "01")]}, "runs", tmp_path, META)
+    collect(record("01"), tmp_path)
     frame = pd.read_parquet(tmp_path / "runs")
     assert (frame.loc[0, "participant"], str(frame.loc[0, "dataset"])) == ("01", "demo")
     query = "select dataset, participant from read_parquet(?, hive_partitioning = true)"

@@ -1,23 +1,55 @@
-"""From the records of the participants to the tables of the cohort, and the last files of the derivative datasets."""
+"""From the records of the participants to the tables of the cohort, and the last files of the derivative datasets.
+
+A part of the tables (the rows of some participants) rests on nothing but the files of their records and what is planned
+for them. So it is made again only when one of these, by its hash, or the part itself is not what it was; what comes out
+is the same as if all had been made again.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from vp_engine import __version__
 from vp_engine.cohort.config import Config
 from vp_engine.cohort.derivatives import describe_dataset
 from vp_engine.cohort.lock import writing
-from vp_engine.cohort.publish import sha256_of
-from vp_engine.cohort.records import TABLES, read_done, record_folder
+from vp_engine.cohort.publish import publish_json, sha256_of
+from vp_engine.cohort.records import NO_MODEL, TABLES, parse_done, read_bytes, record_folder
 from vp_engine.cohort.verify import write_manifest
 from vp_engine.errors import InfrastructureError
-from vp_engine.tables.collect import collect
+from vp_engine.tables.collect import PLANNED, Part, for_each, parts_of, remove_others, write_part
 from vp_engine.tables.parquet import read_table
+from vp_engine.tables.schema import readable_versions
 
-NO_MODEL = "none"
-"""`model_id` of tables to which no model contributed, as no prompt was run."""
+RECEIPT = Path("records") / "parts.json"
+"""What each part was made of, below the output directory; without it all are made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    """One part as it is now.
+
+    Attributes
+    ----------
+    inputs : str
+        Hash of all it was made of.
+    tables : dict of str to str
+        File, relative to the folder of all tables → sha256.
+    done : dict of str to str
+        `done.json` of each participant, relative to the output directory → sha256; of those that have one.
+    """
+
+    inputs: str
+    tables: dict[str, str]
+    done: dict[str, str]
 
 
 def collect_tables(config: Config, output: Path) -> dict[str, int]:
@@ -44,42 +76,90 @@ def collect_tables(config: Config, output: Path) -> dict[str, int]:
     OutputInUse, InfrastructureError
     """
     with writing(output, "collect", alone=True):
-        plan = read_table(output / "plan.parquet", "plan")
-        records, models = _records(plan, output)
-        metadata = {"model_id": ", ".join(sorted(models)) or NO_MODEL}
+        parts = parts_of(read_table(output / "plan.parquet", "plan", columns=PLANNED))
+        earlier = _read_receipt(output / RECEIPT)
         try:
-            current: pa.Array | None = None
-            for name in TABLES:  # `runs` first: it says which records answer what is planned
-                files = {dataset: [folder / f"{name}.parquet" for folder in own] for dataset, own in records.items()}
-                collect(files, name, output / "tables", metadata, plan=plan, records=current)
-                if current is None:
-                    runs = read_table(output / "tables" / "runs", "runs", columns=["record_id"])
-                    current = runs.column("record_id").drop_null().combine_chunks()
+            collected = for_each(parts, partial(_collect, output=output, earlier=earlier))
+            remove_others(output / "tables", parts)
         except OSError as error:
             raise InfrastructureError(f"Expected to write tables below {output}, got: {error}.") from error
+        receipt = {
+            _name(part): {"inputs": one.inputs, "tables": one.tables}
+            for part, one in zip(parts, collected, strict=True)
+        }
+        publish_json(output / RECEIPT, receipt)
         for dataset in config.datasets:
             describe_dataset(config, dataset.name, output)
-        write_manifest(output)
+        hashes = {f"tables/{file}": sha for one in collected for file, sha in one.tables.items()}
+        write_manifest(output, known=hashes | {file: sha for one in collected for file, sha in one.done.items()})
     status = read_table(output / "tables" / "runs", "runs", columns=["status"]).column("status")
     return {str(entry["values"]): entry["counts"] for entry in status.value_counts().to_pylist()}
 
 
-def _records(plan: pa.Table, output: Path) -> tuple[dict[str, list[Path]], set[str]]:
-    """Folders of valid records by dataset, and the models that made them."""
-    pairs = plan.select(["dataset", "participant"]).group_by(["dataset", "participant"]).aggregate([]).to_pylist()
-    records: dict[str, list[Path]] = {pair["dataset"]: [] for pair in pairs}
+def _collect(part: Part, *, output: Path, earlier: Mapping[str, Any]) -> _Collected:
+    """Make a part, unless it is there already and rests on the same bytes."""
+    participants = part.participants
+    files = {participant: _read_files(output, part.dataset, participant) for participant in participants}
+    inputs = hashlib.sha256(json.dumps([_makers(), part.sha256]).encode())
+    done: dict[str, str] = {}
+    for participant, contents in files.items():
+        hashes = {name: _sha256(content) for name, content in contents.items()}
+        inputs.update(json.dumps([participant, hashes]).encode())
+        if (sha := hashes["done.json"]) is not None:
+            folder = record_folder(output, part.dataset, participant)
+            done[(folder / "done.json").relative_to(output).as_posix()] = sha
+    before = earlier.get(_name(part), {})
+    if before.get("inputs") == inputs.hexdigest() and _as_they_were(output / "tables", part, before["tables"]):
+        return _Collected(inputs.hexdigest(), before["tables"], done)
+    records: dict[str, dict[str, bytes]] = {}
     models: set[str] = set()
-    for pair in sorted(pairs, key=lambda pair: (pair["dataset"], pair["participant"])):
-        folder = record_folder(output, pair["dataset"], pair["participant"])
-        done = read_done(folder / "done.json")
-        if done is not None and all(_has(folder / name, sha) for name, sha in done["tables"].items()):
-            records[pair["dataset"]].append(folder)
-            models.add(done["model_id"])
-    return records, models
+    for participant in participants:
+        contents = files.pop(participant)
+        record = None if contents["done.json"] is None else parse_done(contents["done.json"])
+        if record is None or not all(_sha256(contents.get(name)) == sha for name, sha in record["tables"].items()):
+            continue
+        models.add(record["model_id"])
+        records[participant] = {name: contents[f"{name}.parquet"] or b"" for name in TABLES}
+    metadata = {"model_id": ", ".join(sorted(models)) or NO_MODEL}
+    written = write_part(part, records, output / "tables", metadata)
+    tables = {path.relative_to(output / "tables").as_posix(): sha256_of(path) for path in written}
+    return _Collected(inputs.hexdigest(), tables, done)
 
 
-def _has(path: Path, sha256: str) -> bool:
+def _name(part: Part) -> str:
+    return f"{part.dataset}/{part.number}"
+
+
+def _makers() -> dict[str, Any]:
+    """What decides the bytes of a part beside what it is made of."""
+    versions = {name: readable_versions(name)[0] for name in TABLES}
+    return {"vp_engine": __version__, "pyarrow": pa.__version__, "tables": versions}
+
+
+def _read_files(output: Path, dataset: str, participant: str) -> dict[str, bytes | None]:
+    folder = record_folder(output, dataset, participant)
+    return {name: read_bytes(folder / name) for name in ("done.json", *(f"{table}.parquet" for table in TABLES))}
+
+
+def _as_they_were(tables: Path, part: Part, hashes: Mapping[str, str]) -> bool:
+    """Whether the files of a part are all there with the hashes they had."""
+    if set(hashes) != {part.file(name) for name in TABLES}:
+        return False
     try:
-        return sha256_of(path) == sha256
+        return all(sha256_of(tables / file) == sha for file, sha in hashes.items())
     except FileNotFoundError:
         return False
+
+
+def _sha256(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _read_receipt(path: Path) -> dict[str, Any]:
+    """Earlier receipt of the parts; nothing when there is none, or it is damaged."""
+    content = read_bytes(path)
+    try:
+        receipt = {} if content is None else json.loads(content)
+        return {name: {"inputs": str(of["inputs"]), "tables": dict(of["tables"])} for name, of in receipt.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}

@@ -18,12 +18,16 @@ from vp_engine import __version__
 from vp_engine.cohort.publish import publish_json, sha256_of
 from vp_engine.errors import InfrastructureError, InputRefused, TableError
 from vp_engine.tables.parquet import read_table, write_table
+from vp_engine.tables.schema import RECORDED
 
 FORMAT = 2
 """Version of `done.json`; a file of another version counts as absent."""
 
-TABLES = ("runs", "measurements", "segmentations")
+TABLES = RECORDED
 """The tables a record holds, one Parquet file each."""
+
+NO_MODEL = "none"
+"""`model_id` of collected files to which no model contributed, as no prompt was run."""
 
 _OURS = re.compile(
     r"_(seg-[0-9A-Za-z]+_dseg|label-[0-9A-Za-z]+_desc-[0-9A-Za-z]+_mask|space-orig_desc-[0-9A-Za-z]+_[0-9A-Za-z]+"
@@ -98,17 +102,35 @@ def read_done(path: Path) -> dict[str, Any] | None:
     InfrastructureError
         When it is there and the disk does not give it.
     """
+    content = read_bytes(path)
+    return None if content is None else parse_done(content)
+
+
+def parse_done(content: bytes) -> dict[str, Any] | None:
+    """Content of a `done.json` that has been read; None as in `read_done`."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InfrastructureError(f"Expected to read {path}, got: {error}. Repair the disk and run again.") from error
+        document = json.loads(content.decode())
     except ValueError:
         return None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         return None
     return document if document.pop("sha256", None) == task_key(**document) else None
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Content of a file of a record; None when there is none.
+
+    Raises
+    ------
+    InfrastructureError
+        When it is there and the disk does not give it.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InfrastructureError(f"Expected to read {path}, got: {error}. Repair the disk and run again.") from error
 
 
 def load_record(output: Path, dataset: str, participant: str) -> dict[str, TaskRecord]:

@@ -13,6 +13,7 @@ import pandas as pd
 from vp_engine.bids.text_tables import read_participants, read_sessions
 from vp_engine.cohort.config import Config, StatisticConfig
 from vp_engine.cohort.lock import writing
+from vp_engine.cohort.records import NO_MODEL
 from vp_engine.cohort.verify import write_manifest
 from vp_engine.errors import ConfigError, InfrastructureError, InputRefused
 from vp_engine.stats.models import StatisticSpec, fit_statistics, read_model
@@ -54,7 +55,8 @@ def run_statistics(config: Config, output: Path) -> int:
             covariates = read_covariates(config)
             for statistic in config.statistics:
                 results += _fit(rows, covariates, statistic)
-        models = {read_metadata(path)["model_id"] for path in sorted(folder.rglob("part-*.parquet"))}
+        told = [read_metadata(path)["model_id"] for path in sorted(folder.rglob("part-*.parquet"))]
+        models = {model for text in told for model in text.split(", ")} - {NO_MODEL} or {NO_MODEL}
         try:
             write_table(output / LOCATION, "statistics", results, metadata={"model_id": ", ".join(sorted(models))})
         except OSError as error:

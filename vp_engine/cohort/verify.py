@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vp_engine.cohort.publish import is_temporary, publish_bytes, sha256_of
@@ -23,17 +23,26 @@ _LISTED = (
 """Files of the manifest; what lies deeper in `records` and `derivatives` is in the `done.json` of its participant."""
 
 
-def write_manifest(output: Path) -> Path:
+def write_manifest(output: Path, *, known: Mapping[str, str] | None = None) -> Path:
     """List the sha256 of the tables, the report and every `done.json`, in the format of `sha256sum`.
 
     Every step that writes such a file calls this last.
+
+    Parameters
+    ----------
+    output : Path
+        Output directory.
+    known : mapping of str to str, optional
+        File, relative to the output directory → sha256 that was just computed; these are not read again.
 
     Raises
     ------
     InfrastructureError
         When the file system refuses.
     """
-    lines = [f"{sha256_of(path)}  {path.relative_to(output).as_posix()}\n" for path in _files(output)]
+    known = known or {}
+    files = {path.relative_to(output).as_posix(): path for path in _files(output)}
+    lines = [f"{known.get(name) or sha256_of(path)}  {name}\n" for name, path in files.items()]
     publish_bytes(output / MANIFEST, "".join(lines).encode())
     return output / MANIFEST
 

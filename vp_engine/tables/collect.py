@@ -1,15 +1,18 @@
-"""From the records of participants to the tables of the cohort."""
+"""From the records of participants to the tables of the cohort, part by part: a part is some participants' rows."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import dask
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from dask.base import compute
@@ -20,198 +23,235 @@ from vp_engine.errors import TableError
 from vp_engine.tables.parquet import (
     PARTITION,
     file_metadata,
+    parse_table,
     publish_table,
-    read_table,
     refuse_duplicates,
     rows_to_table,
     sort_by_key,
 )
-from vp_engine.tables.schema import arrow_schema, key_columns
+from vp_engine.tables.schema import RECORDED, arrow_schema, key_columns
 
-FOLDERS_PER_TASK = 64
-"""Record folders (participants) that one task reads."""
+PLANNED = ("dataset", "participant", "session", "prompt_id", "prompt", "scope", "status")
+"""Columns of the plan that decide which rows of the records are current."""
 
-ROWS_PER_FILE = 1_000_000
-"""A part is closed as soon as it has this many rows."""
+PLANNED_ROWS = 16_384
+"""A part is closed with the participant that brings it to this many planned rows."""
 
-_TASKS_AT_ONCE = 64
+_THREADS = 4
 _DATASET_NAME = re.compile(r"[A-Za-z][0-9A-Za-z_-]*")
 _NO_RECORD = "no_record: planned, but no result was recorded; run the workflow again"
+_NO_LABEL = "/"  # stands for a missing session, as no label holds it
 
-Planned = dict[str, list[dict[str, Any]]]
-"""Participant to its rows of the plan."""
+T = TypeVar("T")
 
 
-def collect(
-    record_files: Mapping[str, Sequence[Path]],
-    name: str,
-    out_dir: Path,
-    metadata: Mapping[str, str],
-    *,
-    plan: pa.Table | None = None,
-    records: pa.Array | None = None,
-) -> list[Path]:
-    """Join record files into one table, ``<out_dir>/<name>/dataset=<dataset>/part-<n>.parquet``.
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Participants that follow each other, whose rows stand in one file of each table.
 
-    One task per shard of participants, run by dask: on threads here, on a cluster when a distributed client is
-    active. Rows are sorted by key within a dataset, and the same records give the same bytes. Parts and datasets
-    of an earlier collection that are no longer made are removed.
+    Attributes
+    ----------
+    dataset : str
+    number : int
+        Within the dataset.
+    plan : pyarrow.Table
+        Their rows of the plan, columns `PLANNED`, in order.
+    """
+
+    dataset: str
+    number: int
+    plan: pa.Table
+
+    @property
+    def participants(self) -> list[str]:
+        """Labels in the order of the key."""
+        return list(pc.unique(self.plan.column("participant")).to_pylist())
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what is planned."""
+        found = hashlib.sha256()
+        for name in PLANNED:
+            words = self.plan.column(name).combine_chunks().dictionary_encode()
+            found.update(json.dumps([name, words.dictionary.to_pylist()]).encode())
+            found.update(pc.fill_null(words.indices, -1).to_numpy().astype("<i4").tobytes())
+        return found.hexdigest()
+
+    def file(self, name: str) -> str:
+        """Where the rows of a table stand, below the folder of all tables."""
+        return f"{name}/{PARTITION}={self.dataset}/part-{self.number}.parquet"
+
+
+def parts_of(plan: pa.Table) -> list[Part]:
+    """Cut the plan into parts, between participants; the plan alone decides where.
 
     Parameters
     ----------
-    record_files : mapping of str to sequence of Path
-        Name of the dataset to the files that `write_table` made, ``.../sub-<participant>/<any name>``, in any order.
-    name : str
-        Name of the table: ``runs``, ``measurements`` or ``segmentations``.
-    out_dir : Path
-        Folder of all tables.
-    metadata : mapping of str to str
-        As in `write_table`.
-    plan : pyarrow.Table, optional
-        The table `plan`. Rows of prompts that are not planned (any more), or whose text was another one, are then
-        left out, and `runs` gets a row with status ``no_record`` for each planned prompt without one.
-    records : pyarrow.Array of string, optional
-        Only rows of these records (column `record_id`), as those of `runs` that are left.
-
-    Returns
-    -------
-    list of Path
-        The files written, in order.
+    plan : pyarrow.Table
+        Columns `PLANNED` of the table `plan`, in order of its key.
 
     Raises
     ------
     TableError
-        If a file is damaged or of another table, if its rows are of another dataset or participant than its
-        folder, or if two rows share a key; the message lists the keys.
+        If a dataset has a name that no folder may have.
     """
-    planned = None if plan is None else _planned(plan)
-    datasets = sorted(set(record_files) | set(planned or ()))
-    for dataset in datasets:
+    parts: list[Part] = []
+    plan = plan.select(PLANNED).combine_chunks()
+    starts = _starts(plan, ("dataset",))
+    for start, end in zip(starts, [*starts[1:], plan.num_rows], strict=True):
+        own = plan.slice(start, end - start)
+        dataset = own.column("dataset")[0].as_py()
         if not _DATASET_NAME.fullmatch(dataset):
             raise TableError(f"expected a dataset name of letters, digits, _ and -, got {dataset!r}")
-    written: list[Path] = []
-    for dataset in datasets:
-        wanted = None if planned is None else planned.get(dataset, {})
-        shards = _shards(record_files.get(dataset, ()), wanted)
-        read = partial(_read_shard, name=name, dataset=dataset, records=records)
-        tasks = [delayed(partial(read, files, asked))() for files, asked in shards]
-        for number, part in enumerate(_parts(_computed(tasks), name)):
-            path = out_dir / name / f"{PARTITION}={dataset}" / f"part-{number}.parquet"
-            publish_table(path, part.drop_columns([PARTITION]), file_metadata(name, metadata))
-            written.append(path)
-    _remove_others(out_dir / name, written)
+        for number, rows in enumerate(_cut(own)):
+            parts.append(Part(dataset, number, rows))
+    return parts
+
+
+def for_each(parts: Iterable[Part], work: Callable[[Part], T]) -> list[T]:
+    """What `work` gives for each part, in order: on threads here, on a cluster when a distributed client is active."""
+    with dask.config.set(num_workers=dask.config.get("num_workers", _THREADS)):
+        return list(compute(*[delayed(work)(part) for part in parts]))  # type: ignore[no-untyped-call]  # no types
+
+
+def write_part(
+    part: Part, records: Mapping[str, Mapping[str, bytes]], tables: Path, metadata: Mapping[str, str]
+) -> list[Path]:
+    """Join records into the files of one part; the same records give the same bytes.
+
+    Rows of prompts that are not planned (any more), or whose text was another one, are left out. `runs` gets a row
+    with status ``no_record`` for each planned prompt without one.
+
+    Parameters
+    ----------
+    part : Part
+    records : mapping of str to mapping of str to bytes
+        Participant → table → content of the file that `write_table` made. Who has none is absent.
+    tables : Path
+        Folder of all tables.
+    metadata : mapping of str to str
+        As in `write_table`.
+
+    Returns
+    -------
+    list of Path
+        One file per table of `RECORDED`.
+
+    Raises
+    ------
+    TableError
+        If a file is damaged or of another table, if its rows are of another dataset or participant than it was given
+        for, or if two rows share a key; the message lists the keys.
+    """
+    written = []
+    current: pa.Array | None = None
+    for name in RECORDED:  # `runs` first: it says which records answer what is planned
+        table = _joined(part, records, name)
+        if current is not None:
+            table = table.filter(pc.is_in(table.column("record_id"), value_set=current))
+        table = _current(table, part.plan, name)
+        if name == "runs":
+            current = table.column("record_id").drop_null().combine_chunks()
+            table = pa.concat_tables([table, _no_records(table, part.plan)])
+        table = sort_by_key(table, name)
+        refuse_duplicates(table, name, where=f"records of dataset {part.dataset}")
+        path = tables / part.file(name)
+        publish_table(path, table.drop_columns([PARTITION]), file_metadata(name, metadata))
+        written.append(path)
     return written
 
 
-def _planned(plan: pa.Table) -> dict[str, Planned]:
-    """Rows of the plan by dataset and participant."""
-    planned: dict[str, Planned] = {}
-    for row in plan.select([*key_columns("plan"), "prompt", "scope", "status"]).to_pylist():
-        planned.setdefault(row["dataset"], {}).setdefault(row["participant"], []).append(row)
-    return planned
+def remove_others(tables: Path, parts: Sequence[Part]) -> None:
+    """Remove what an earlier collection left: parts with higher numbers, datasets no longer analysed."""
+    for name in RECORDED:
+        kept = {tables / part.file(name) for part in parts}
+        folders = {path.parent for path in kept}
+        for folder in sorted((tables / name).glob(f"{PARTITION}=*")):
+            if folder not in folders:
+                shutil.rmtree(folder)
+                continue
+            for path in sorted(set(folder.glob("part-*.parquet")) - kept):
+                path.unlink()
 
 
-def _shards(files: Sequence[Path], wanted: Planned | None) -> list[tuple[list[Path], Planned | None]]:
-    """Files and plan of up to `FOLDERS_PER_TASK` participants at a time, in the order of the key."""
-    by_participant: dict[str, list[Path]] = {participant: [] for participant in wanted or ()}
-    for participant, group in groupby(sorted(files), key=_participant_of):
-        by_participant.setdefault(participant, []).extend(group)
-    names = sorted(by_participant)
-    shards = []
-    for start in range(0, len(names), FOLDERS_PER_TASK):
-        chosen = names[start : start + FOLDERS_PER_TASK]
-        asked = None if wanted is None else {name: wanted.get(name, []) for name in chosen}
-        shards.append(([file for name in chosen for file in by_participant[name]], asked))
-    return shards
+def _starts(table: pa.Table, columns: Collection[str]) -> list[int]:
+    """First rows of the groups of equal rows that follow each other; the columns hold no nulls."""
+    new = np.zeros(table.num_rows, dtype=bool)
+    new[:1] = True
+    for name in columns:
+        values = table.column(name).combine_chunks()
+        new[1:] |= pc.not_equal(values.slice(1), values.slice(0, max(len(values) - 1, 0))).to_numpy(
+            zero_copy_only=False
+        )
+    return [int(start) for start in np.flatnonzero(new)]
 
 
-def _participant_of(path: Path) -> str:
-    if not path.parent.name.startswith("sub-"):
-        raise TableError(f"{path}: expected a record in a folder sub-<participant>")
-    return path.parent.name.removeprefix("sub-")
+def _cut(plan: pa.Table) -> Iterator[pa.Table]:
+    start = 0
+    for end in [*_starts(plan, ("participant",))[1:], plan.num_rows]:
+        if end - start >= PLANNED_ROWS or end == plan.num_rows:
+            yield plan.slice(start, end - start)
+            start = end
 
 
-def _read_shard(
-    files: list[Path], asked: Planned | None, *, name: str, dataset: str, records: pa.Array | None
-) -> pa.Table:
-    """Rows of some participants, sorted by key, each key once."""
+def _joined(part: Part, records: Mapping[str, Mapping[str, bytes]], name: str) -> pa.Table:
+    """All rows of a table in the records of a part."""
     tables = [arrow_schema(name).empty_table()]
-    for file in files:
-        table = read_table(file, name)
-        for column, expected in ((PARTITION, dataset), ("participant", _participant_of(file))):
+    for participant, files in sorted(records.items()):
+        where = f"records/{part.dataset}/sub-{participant}/{name}.parquet"
+        table = parse_table(files[name], name, where=where)
+        for column, expected in ((PARTITION, part.dataset), ("participant", participant)):
             strange = [value for value in pc.unique(table.column(column)).to_pylist() if value != expected]
             if strange:
-                raise TableError(f"{file}: expected rows of {column} {expected}, got {', '.join(map(repr, strange))}")
+                raise TableError(f"{where}: expected rows of {column} {expected}, got {', '.join(map(repr, strange))}")
         tables.append(table)
-    table = pa.concat_tables(tables)
-    if records is not None:
-        table = table.filter(pc.is_in(table.column("record_id"), value_set=records))
-    if asked is not None:
-        planned = [row for rows in asked.values() for row in rows]
-        table = _current(table, planned, name)
-        if name == "runs":
-            table = pa.concat_tables([table, _no_records(table, planned)])
-    table = sort_by_key(table, name)
-    refuse_duplicates(table, name, where=f"records of dataset {dataset}")
-    return table
+    return pa.concat_tables(tables)
 
 
-def _current(table: pa.Table, planned: Sequence[Mapping[str, Any]], name: str) -> pa.Table:
+def _current(table: pa.Table, plan: pa.Table, name: str) -> pa.Table:
     """Rows that belong to a row of the plan: of its session, or about any session when it takes all of them."""
-    by_key = {_key(row): row for row in planned}
+    keys = _keys(table, plan)
     if name == "runs":
-        runs = table.select([*key_columns("runs"), "prompt", "status"]).to_pylist()
-        return table.filter(pa.array([_answers(row, by_key.get(_key(row))) for row in runs], pa.bool_()))
-    every_session = {_key(row) for row in planned if row["scope"] == "participant"}
-    rows = table.select(key_columns("runs")).to_pylist()
-    kept = [_key(row) in by_key or _key(row | {"session": None}) in every_session for row in rows]
-    return table.filter(pa.array(kept, pa.bool_()))
+        place = pc.index_in(keys.own, value_set=keys.planned)
+        asked = plan.select(["prompt", "status"]).take(place)  # nulls where nothing is planned
+        same_text = pc.fill_null(pc.equal(table.column("prompt"), asked.column("prompt")), False)
+        open_or_same = pc.fill_null(pc.equal(table.column("status"), asked.column("status")), True)
+        return table.filter(pc.and_(same_text, open_or_same))
+    every_session = keys.planned.filter(pc.equal(plan.column("scope"), "participant"))
+    about = pc.is_in(keys.whole, value_set=every_session)
+    return table.filter(pc.or_(pc.is_in(keys.own, value_set=keys.planned), about))
 
 
-def _answers(run: Mapping[str, Any], planned: Mapping[str, Any] | None) -> bool:
-    """Whether a recorded row is about what is planned now, not about an earlier wording or a scan that has gone."""
-    return planned is not None and run["prompt"] == planned["prompt"] and planned["status"] in (None, run["status"])
-
-
-def _no_records(runs: pa.Table, planned: Sequence[Mapping[str, Any]]) -> pa.Table:
+def _no_records(runs: pa.Table, plan: pa.Table) -> pa.Table:
     """A row of `runs` for each row of the plan that has none."""
-    found = {_key(row) for row in runs.select(key_columns("runs")).to_pylist()}
-    empty = dict.fromkeys(arrow_schema("runs").names)
+    keys = _keys(runs, plan)
+    missing = plan.filter(pc.invert(pc.is_in(keys.planned, value_set=keys.own)))
     told = {"status": "no_record", "reason": _NO_RECORD, "vp_engine_version": __version__}
-    missing = [row for row in planned if _key(row) not in found]
-    rows = [empty | {name: row[name] for name in (*key_columns("runs"), "prompt")} | told for row in missing]
-    return rows_to_table("runs", rows, where="plan")
+    schema = arrow_schema("runs")
+    asked = {*key_columns("runs"), "prompt"}
+    columns = [
+        missing.column(field.name)
+        if field.name in asked
+        else pa.repeat(pa.scalar(told.get(field.name), field.type), missing.num_rows)
+        for field in schema
+    ]
+    return rows_to_table("runs", pa.Table.from_arrays(columns, names=schema.names), where="plan")
 
 
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[column] for column in ("participant", "session", "prompt_id"))
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Participant, session and prompt of rows as one text each: of the rows, as if about no session, and planned."""
+
+    own: Any
+    whole: Any
+    planned: Any
 
 
-def _computed(tasks: Sequence[Any]) -> Iterator[pa.Table]:
-    """Results in order; only some at a time are held in memory."""
-    for start in range(0, len(tasks), _TASKS_AT_ONCE):
-        yield from compute(*tasks[start : start + _TASKS_AT_ONCE])  # type: ignore[no-untyped-call]  # dask has no types
+def _keys(table: pa.Table, plan: pa.Table) -> _Keys:
+    def joined(rows: pa.Table, session: Any) -> Any:
+        return pc.binary_join_element_wise(
+            rows.column("participant"), pc.fill_null(session, _NO_LABEL), rows.column("prompt_id"), "/"
+        ).combine_chunks()
 
-
-def _parts(tables: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
-    """Tables joined to parts of at least `ROWS_PER_FILE` rows, the last one excepted; one empty part for no rows."""
-    held: list[pa.Table] = [arrow_schema(name).empty_table()]
-    made = False
-    for table in tables:
-        held.append(table)
-        if sum(part.num_rows for part in held) >= ROWS_PER_FILE:
-            yield pa.concat_tables(held).combine_chunks()
-            held, made = [], True
-    if sum(part.num_rows for part in held) or not made:
-        yield pa.concat_tables(held).combine_chunks()
-
-
-def _remove_others(folder: Path, written: Sequence[Path]) -> None:
-    """Remove what an earlier collection left: parts with higher numbers, datasets no longer analysed."""
-    for partition in sorted(folder.glob(f"{PARTITION}=*")):
-        kept = [path for path in written if path.parent == partition]
-        if not kept:
-            shutil.rmtree(partition)
-        for path in sorted(partition.glob("part-*.parquet")):
-            if path not in kept:
-                path.unlink()
+    nobody = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    return _Keys(joined(table, table.column("session")), joined(table, nobody), joined(plan, plan.column("session")))

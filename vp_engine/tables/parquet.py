@@ -76,6 +76,28 @@ def read_table(path: Path, name: str, *, columns: Sequence[str] | None = None) -
     return pa.concat_tables([_read_file(file, name, wanted) for file in _files_of(path, name)])
 
 
+def parse_table(content: bytes, name: str, *, where: str) -> pa.Table:
+    """Read a table from the content of a file, with the checks of `read_table`.
+
+    Parameters
+    ----------
+    content : bytes
+    name : str
+        Name of the table that is expected there.
+    where : str
+        What an error message calls the file.
+
+    Raises
+    ------
+    TableError
+        As `read_table`.
+    """
+    with _table_errors(where):
+        file = _checked_file(pa.BufferReader(content), name, where=where, partitioned=False)
+        # many small files: starting threads for each takes longer than reading it
+        return file.read(use_threads=False).replace_schema_metadata(None)
+
+
 def iterate_table(path: Path, name: str, *, columns: Sequence[str], rows: int = 1 << 16) -> Iterator[pa.Table]:
     """Read a table some rows at a time, in the order of its files, with the checks of `read_table`.
 
@@ -286,23 +308,28 @@ def _read_file(path: Path, name: str, columns: list[str]) -> pa.Table:
 
 def _opened(path: Path, name: str) -> tuple[pq.ParquetFile, str | None]:
     """A file whose name, version and columns are those of a table, and the dataset its folder names."""
+    folder = path.parent.name
+    dataset = folder.removeprefix(f"{PARTITION}=") if folder.startswith(f"{PARTITION}=") else None
+    return _checked_file(path, name, where=str(path), partitioned=dataset is not None), dataset
+
+
+def _checked_file(source: Path | pa.NativeFile, name: str, *, where: str, partitioned: bool) -> pq.ParquetFile:
+    """A file whose name, version and columns are those of a table; a partitioned one may lack the partition."""
     expected = arrow_schema(name)
-    file = pq.ParquetFile(path, page_checksum_verification=True)
+    file = pq.ParquetFile(source, page_checksum_verification=True)
     found = file.schema_arrow
     identity = found.metadata or {}
     versions = readable_versions(name)
     got = [identity.get(key, b"nothing").decode() for key in (b"schema_name", b"schema_version")]
     if got[0] != name or got[1] not in versions:
         raise TableError(
-            f"{path}: expected table {name} version {' or '.join(versions)}, got {got[0]} version {got[1]}"
+            f"{where}: expected table {name} version {' or '.join(versions)}, got {got[0]} version {got[1]}"
         )
-    folder = path.parent.name
-    dataset = folder.removeprefix(f"{PARTITION}=") if folder.startswith(f"{PARTITION}=") else None
-    if dataset is not None and PARTITION not in found.names:
+    if partitioned and PARTITION not in found.names:
         expected = expected.remove(expected.get_field_index(PARTITION))
     if not found.equals(expected, check_metadata=False):
-        raise TableError(f"{path}: the columns are not those of table {name} version {got[1]}")
-    return file, dataset
+        raise TableError(f"{where}: the columns are not those of table {name} version {got[1]}")
+    return file
 
 
 def _with_partition(table: pa.Table, name: str, dataset: str | None, columns: Sequence[str]) -> pa.Table:
@@ -314,7 +341,7 @@ def _with_partition(table: pa.Table, name: str, dataset: str | None, columns: Se
 
 
 @contextmanager
-def _table_errors(path: Path) -> Iterator[None]:
+def _table_errors(path: Path | str) -> Iterator[None]:
     """Faults of the file as `TableError`; those of the machine pass."""
     try:
         yield

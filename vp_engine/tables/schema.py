@@ -19,6 +19,9 @@ from vp_engine.errors import ConfigError
 SCHEMAS: tuple[str, ...] = ("plan", "runs", "measurements", "segmentations", "statistics")
 """Names of the tables."""
 
+RECORDED: tuple[str, ...] = ("runs", "measurements", "segmentations")
+"""Tables of which every participant has an own file, from which the collected ones are made; `runs` is first."""
+
 _ARROW_TYPES: Mapping[tuple[str, str | None], pa.DataType] = MappingProxyType(
     {
         ("string", None): pa.string(),
@@ -59,6 +62,7 @@ def load_schema(name: str) -> dict[str, Any]:
     return schema
 
 
+@cache
 def key_columns(name: str) -> tuple[str, ...]:
     """Columns that together name one row of a table; no two rows share them.
 
@@ -68,6 +72,7 @@ def key_columns(name: str) -> tuple[str, ...]:
     return tuple(load_schema(name)["key"])
 
 
+@cache
 def readable_versions(name: str) -> tuple[str, ...]:
     """Versions of a table that can be read, the present one first; their columns are the same.
 
