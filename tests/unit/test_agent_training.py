@@ -220,3 +220,25 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 def test_an_unknown_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="smoke"):
         train_agent(tmp_path, recipe="nothing")
+
+
+def test_new_looks_are_learnt_without_touching_anything_else(
+    trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(RECIPES["smoke"], looks_only=True)
+    monkeypatch.setattr("vp_engine.training.agent.RECIPES", {"looks": small})
+    looks = {contrast: np.ones((2, FEATURES), np.float32) for contrast in ("T1w", "T2w", "FLAIR", "PDw")}
+    out = tmp_path / "out"
+    train_agent(
+        out, recipe="looks", steps=2, begin=Beginning(weights=trained[0]), appearances=looks, report=lambda _: None
+    )
+    before, after = (load_file(folder / WEIGHTS_FILE) for folder in (trained[0], out))
+    changed = {name for name, values in before.items() if not torch.equal(values, after[name])}
+    assert changed
+    assert all(name.startswith("look.") for name in changed)
+
+
+def test_batches_of_looks_show_an_image_each(trained: tuple[Path, list[str]]) -> None:
+    encoder = Encoder(load_tokenizer(trained[0] / TOKENIZER_FILE), {})
+    batch = next(training_batches(encoder, seed=3, first_step=0, tokens_per_batch=128, looking=True))
+    assert len(batch.dialogues.features_FC) == len(batch.targets_BT)

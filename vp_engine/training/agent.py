@@ -53,6 +53,9 @@ class AgentRecipe:
         First layers of a pre-trained reader that stay as they are too.
     mixed : bool
         Whether products of matrices are rounded to bfloat16, which processors with such instructions are faster at.
+    looks_only : bool
+        Whether only the layer that reads image features is trained, on questions about images: what other vision
+        weights ask for.
     kept : float
         Share of the weights that a run began from in those it leaves behind in the end (`keep_of_start`).
     phi_weight : float
@@ -84,6 +87,7 @@ class AgentRecipe:
     reader_factor: float = 0.1
     frozen_layers: int = 0
     mixed: bool = False
+    looks_only: bool = False
     kept: float = 0.0
     phi_weight: float = 0.3
     average_decay: float = 0.995
@@ -108,6 +112,10 @@ RECIPES: Mapping[str, AgentRecipe] = MappingProxyType(
         # from released weights (--start), when words and programs are added to the language
         "further": AgentRecipe(
             steps=2000, learning_rate=1.0e-3, warmup=60, average_decay=0.99, frozen_layers=2, mixed=True, kept=0.25
+        ),
+        # from released weights (--start), when the vision network is another
+        "looks": AgentRecipe(
+            steps=160, tokens_per_batch=1024, learning_rate=2.0e-3, warmup=10, average_decay=0.95, looks_only=True
         ),
         "smoke": AgentRecipe(
             steps=4,
@@ -230,6 +238,8 @@ def train_agent(
     model, tokenizer = _from_weights(out, chosen, begin.weights) if begin.weights else _start(out, chosen, begin.reader)
     for layer in model.reader.encoder.layer[: chosen.frozen_layers if pretrained else 0]:
         layer.requires_grad_(requires_grad=False)
+    if chosen.looks_only:
+        model.requires_grad_(requires_grad=False).look.requires_grad_(requires_grad=True)
     optimizer = _optimizer(model, chosen, pretrained=pretrained)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     averaged = cast("LanguageModel", average.module)
@@ -239,7 +249,13 @@ def train_agent(
         done = int(average.n_averaged)
     encoder = Encoder(tokenizer, appearances)
     held_out = [batch for split in ("val", "test") for batch in _held_out(encoder, split, chosen.seed)]
-    batches = training_batches(encoder, seed=chosen.seed, first_step=done, tokens_per_batch=chosen.tokens_per_batch)
+    batches = training_batches(
+        encoder,
+        seed=chosen.seed,
+        first_step=done,
+        tokens_per_batch=chosen.tokens_per_batch,
+        looking=chosen.looks_only,
+    )
     started, seen = time.monotonic(), 0
     recent: list[tuple[float, float, float]] = []
     model.train()

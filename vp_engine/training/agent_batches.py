@@ -139,7 +139,13 @@ class Encoder:
 
 
 def training_batches(
-    encoder: Encoder, *, seed: int, first_step: int, tokens_per_batch: int, split: Split = "train"
+    encoder: Encoder,
+    *,
+    seed: int,
+    first_step: int,
+    tokens_per_batch: int,
+    split: Split = "train",
+    looking: bool = False,
 ) -> Iterator[Batch]:
     """Batches without end; from the same seed and step on always the same ones.
 
@@ -158,6 +164,8 @@ def training_batches(
         Rows times length of a batch, about.
     split : str
         Language to draw from.
+    looking : bool
+        Only examples in which image features are read.
     """
     step = first_step
     while True:
@@ -166,7 +174,10 @@ def training_batches(
         encoded: list[Encoded] = []
         tokens = 0
         while tokens < _BATCHES_PER_POOL * tokens_per_batch:
-            encoded.append(encoder.encode(_draw(split, rng), rng))
+            example = _draw(split, rng)
+            if looking and not example.shown:
+                continue
+            encoded.append(encoder.encode(example, rng))
             tokens += len(encoded[-1].targets)
         encoded.sort(key=lambda one: len(one.targets))
         rows: list[list[Encoded]] = [[] for _ in range(_BATCHES_PER_POOL)]

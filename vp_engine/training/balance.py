@@ -30,7 +30,7 @@ class Balance:
     dice : float
         Of all lesions together, mean over the images that have some.
     false_ml : float
-        Volume called lesion, mean over the images that have none.
+        Volume called lesion, median over the images that have none.
     """
 
     shift: float
@@ -55,7 +55,9 @@ def balances(network: VisionNetwork, heads: Iterable[SyntheticHead]) -> list[Bal
             voxel_ml = float(torch.linalg.det(head.affines[-1][:3, :3]).abs()) / 1000
             voxel_ml *= head.targets[-1].numel() / len(target)
             false.append(np.array([voxel_ml * float(c.sum()) for c in called]))
-    dice, volume = (np.mean(rows, axis=0) if rows else np.full(len(SHIFTS), np.nan) for rows in (found, false))
+    nothing = np.full(len(SHIFTS), np.nan)
+    dice = np.mean(found, axis=0) if found else nothing
+    volume = np.median(false, axis=0) if false else nothing
     return [Balance(*row) for row in zip(SHIFTS, dice.tolist(), volume.tolist(), strict=True)]
 
 

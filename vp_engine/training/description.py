@@ -39,7 +39,7 @@ class DescriptionRecipe:
     seed : int
     """
 
-    cases: int = 700
+    cases: int = 240
     penalties: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0)
     wanted: float = 0.93
     folds: int = 5
