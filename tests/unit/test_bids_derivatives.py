@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,11 +75,11 @@ def test_label_table(tmp_path: Path) -> None:
     write_dseg_tsv(tmp_path, "p1", ["right_hippocampus", "lesion", "brain", "left_hippocampus", "lesion"])
     table = read_tsv(tmp_path, "seg-p1_dseg.tsv")
     assert list(table.columns) == ["index", "name", "abbreviation", "color", "mapping"]
-    assert table["index"].tolist() == ["17", "53", "2001", "3001"]
-    assert table["name"].tolist() == ["left_hippocampus", "right_hippocampus", "brain", "lesion"]
-    assert table["mapping"].tolist() == ["9", "9", "n/a", "7"]
-    assert table["color"].str.fullmatch("#[0-9a-f]{6}").all()
-    assert table["color"].nunique() == 4
+    assert table.column("index") == ["17", "53", "2001", "3001"]
+    assert table.column("name") == ["left_hippocampus", "right_hippocampus", "brain", "lesion"]
+    assert table.column("mapping") == ["9", "9", "n/a", "7"]
+    assert all(re.fullmatch("#[0-9a-f]{6}", str(color)) for color in table.column("color"))
+    assert len(set(table.column("color"))) == 4
     with pytest.raises(InputRefused):
         write_dseg_tsv(tmp_path, "p/1", ["brain"])
 
@@ -86,8 +87,8 @@ def test_label_table(tmp_path: Path) -> None:
 def test_prompt_texts_survive_the_table(tmp_path: Path) -> None:
     write_dataset_description(tmp_path, source_name="x", source_path=tmp_path, version="1", prompts=PROMPTS)
     table = read_tsv(tmp_path, "descriptions.tsv")
-    assert table["desc_id"].tolist() == ["desc-all", "desc-hippvol"]
-    assert table["description"].tolist()[1] == 'Measure the "hippocampus" and <b>more</b>'
+    assert table.column("desc_id") == ["desc-all", "desc-hippvol"]
+    assert table.column("description")[1] == 'Measure the "hippocampus" and <b>more</b>'
     with pytest.raises(InputRefused):
         write_dataset_description(tmp_path, source_name="x", source_path=tmp_path, version="1", prompts={"a_b": ""})
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vp_engine.bids.text_tables import read_participants, read_sessions, read_tsv
+from vp_engine.bids.text_tables import TextTable, read_participants, read_sessions, read_tsv
 from vp_engine.errors import InputRefused
 
 
@@ -17,21 +18,20 @@ def test_ids_stay_text_and_missing_values_are_missing(tmp_path: Path) -> None:
         '\ufeffparticipant_id\tage\tgroup\nsub-01\t007\tn/a\nsub-NA\tNA\t\nsub-1e5\t1e5\tnan\nsub-n/a\tNone\t"a\tb"\n'
     )
     table = read_participants(tmp_path)
-    assert table["participant_id"].tolist() == ["01", "NA", "1e5", "n/a"]
-    assert table["age"].tolist() == ["007", "NA", "1e5", "None"]
-    assert table["group"].isna().tolist() == [True, True, False, False]
-    assert table["group"].tolist()[2:] == ["nan", "a\tb"]
+    assert table.column("participant_id") == ["01", "NA", "1e5", "n/a"]
+    assert table.column("age") == ["007", "NA", "1e5", "None"]
+    assert table.column("group") == [None, None, "nan", "a\tb"]
+    assert table.by("participant_id")["1e5"] == {"participant_id": "1e5", "age": "1e5", "group": "nan"}
 
 
 def test_absent_tables_are_empty(tmp_path: Path) -> None:
-    assert list(read_participants(tmp_path).columns) == ["participant_id"]
-    assert read_participants(tmp_path).empty
-    assert list(read_sessions(tmp_path, "01").columns) == ["session_id"]
+    assert read_participants(tmp_path) == TextTable(("participant_id",), ())
+    assert read_sessions(tmp_path, "01") == TextTable(("session_id",), ())
 
 
 def test_sessions(tiny_dataset: Path) -> None:
     table = read_sessions(tiny_dataset, "02")
-    assert table["session_id"].tolist() == ["01", "02"]
+    assert table.column("session_id") == ["01", "02"]
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_what_is_no_table_is_not_opened(make: Callable[[Path], object], message:
 
 def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_bytes(b"a\tb\r\n1\t2\r\n\r\n3\t4\r\n")
-    assert read_tsv(tmp_path, "x.tsv").to_numpy().tolist() == [["1", "2"], ["3", "4"]]
+    assert read_tsv(tmp_path, "x.tsv").rows == (("1", "2"), ("3", "4"))
 
 
 def test_real_participants(shared_data: Callable[[str], Path]) -> None:
     table = read_participants(shared_data("cohort_ds002748"))
-    assert len(table) == 12
-    assert table["participant_id"].iloc[0] == "01"
-    assert table["group"].value_counts().to_dict() == {"depr": 6, "control": 6}
+    assert len(table.rows) == 12
+    assert table.column("participant_id")[0] == "01"
+    assert Counter(table.column("group")) == {"depr": 6, "control": 6}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.cohort_fakes import write_dataset, write_scan
+from vp_engine.cohort import plan as plan_module
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.plan import assign_shards, write_plan
 from vp_engine.cohort.tasks import read_tasks
@@ -165,3 +168,38 @@ def test_tasks_of_a_shard(root: Path) -> None:
     ]
     with pytest.raises(ConfigError, match="shard 9"):
         read_tasks(config.output, "tiny", 9)
+
+
+def test_plan_made_some_participants_at_a_time_is_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config(root)
+    write_plan(config, config.output)
+    whole = read_table(config.output / "plan.parquet", "plan")
+    monkeypatch.setattr(plan_module, "ROWS_AT_ONCE", 1)
+    summary = write_plan(config, config.output)
+    file = pq.ParquetFile(config.output / "plan.parquet")
+    assert file.num_row_groups == 3
+    assert read_table(config.output / "plan.parquet", "plan").equals(whole)
+    assert (summary.rows, summary.settled) == (whole.num_rows, whole.num_rows - whole.column("status").null_count)
+
+
+def test_job_reads_only_what_may_be_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "ROWS_AT_ONCE", 1)
+    config = replace(_config(root), subjects_per_job=1)
+    config = replace(config, datasets=(replace(config.datasets[0], name="later"), *config.datasets))
+    write_plan(config, config.output)
+    tasks = {(name, shard): read_tasks(config.output, name, shard) for name in ("later", "tiny") for shard in range(3)}
+    assert {of: list(own) for of, own in tasks.items()} == {
+        (name, shard): [f"0{shard + 1}"] for name in ("later", "tiny") for shard in range(3)
+    }
+    read: list[list[int]] = []
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", _told(pq.ParquetFile.read_row_groups, read))
+    (participant,) = read_tasks(config.output, "tiny", 1)
+    assert (participant, read) == ("02", [[4]])
+
+
+def _told(read: Callable[..., Any], groups: list[list[int]]) -> Callable[..., Any]:
+    def reading(file: pq.ParquetFile, wanted: list[int], **options: Any) -> Any:
+        groups.append(wanted)
+        return read(file, wanted, **options)
+
+    return reading

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-import pandas as pd
-
 from vp_engine.bids.findings import Finding
 from vp_engine.bids.text_tables import read_sessions, read_tsv
 from vp_engine.errors import InputRefused
@@ -63,9 +61,9 @@ def session_times(root: Path, participant: str, sessions: Sequence[str | None]) 
     table_path = f"sub-{participant}/sub-{participant}_sessions.tsv"
     common: list[Finding] = []
     try:
-        table = read_sessions(root, participant).set_index("session_id")
+        table = read_sessions(root, participant).by("session_id")
     except InputRefused as refusal:
-        table = pd.DataFrame()
+        table = {}
         common.append(Finding(refusal.code, "warning", refusal.message, table_path))
     dates: dict[str | None, date | None] = {}
     days: dict[str | None, float | None] = {}
@@ -97,11 +95,8 @@ def _anchor(
     return None if earliest is None else (earliest, 0.0)
 
 
-def _cell(table: pd.DataFrame, session: str | None, column: str) -> str | None:
-    if session is None or column not in table or session not in table.index:
-        return None
-    value = table.loc[session, column]
-    return value if isinstance(value, str) else None
+def _cell(table: Mapping[str | None, Mapping[str, str | None]], session: str | None, column: str) -> str | None:
+    return None if session is None else table.get(session, {}).get(column)
 
 
 def _earliest_scan(root: Path, participant: str, session: str | None, findings: list[Finding]) -> date | None:
@@ -117,7 +112,8 @@ def _earliest_scan(root: Path, participant: str, session: str | None, findings: 
         return None
     if not {"filename", "acq_time"} <= set(table.columns):
         return None
-    anatomical = table.loc[table["filename"].str.startswith("anat/"), "acq_time"]
+    named = zip(table.column("filename"), table.column("acq_time"), strict=True)
+    anatomical = [text for name, text in named if str(name).startswith("anat/")]
     dates = [_date(text, path, findings) for text in anatomical if text != "n/a"]
     return min((day for day in dates if day is not None), default=None)
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import csv
 import os
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from vp_engine.errors import InputRefused
 
@@ -19,7 +18,31 @@ MAX_BYTES = 2**26
 _MISSING = ("n/a", "")
 
 
-def read_participants(root: Path) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Rows of a small table without the weight of a data frame, of which a cohort would need tens of thousands.
+
+    Attributes
+    ----------
+    columns : tuple of str
+    rows : tuple of tuple of str
+        Of as many cells as there are columns; None where one is missing.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | None, ...], ...]
+
+    def column(self, name: str) -> list[str | None]:
+        """Cells of a column, from above."""
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def by(self, key: str) -> dict[str | None, dict[str, str | None]]:
+        """Rows by their cell in a column; of equal ones the last."""
+        return {of[key]: of for of in (dict(zip(self.columns, row, strict=True)) for row in self.rows)}
+
+
+def read_participants(root: Path) -> TextTable:
     """Read ``participants.tsv``.
 
     Parameters
@@ -29,8 +52,8 @@ def read_participants(root: Path) -> pd.DataFrame:
 
     Returns
     -------
-    pd.DataFrame
-        Every column text; ``participant_id`` without ``sub-``; ``n/a`` is missing, but never in the ids.
+    TextTable
+        ``participant_id`` without ``sub-``; ``n/a`` is missing, but never in the ids.
         Only the column ``participant_id``, without rows, when the file is absent.
 
     Raises
@@ -41,7 +64,7 @@ def read_participants(root: Path) -> pd.DataFrame:
     return _read_with_ids(root, "participants.tsv", id_column="participant_id", prefix="sub-")
 
 
-def read_sessions(root: Path, participant: str) -> pd.DataFrame:
+def read_sessions(root: Path, participant: str) -> TextTable:
     """Read ``sub-<participant>_sessions.tsv``.
 
     Parameters
@@ -53,8 +76,8 @@ def read_sessions(root: Path, participant: str) -> pd.DataFrame:
 
     Returns
     -------
-    pd.DataFrame
-        Every column text; ``session_id`` without ``ses-``; ``n/a`` is missing, but never in the ids.
+    TextTable
+        ``session_id`` without ``ses-``; ``n/a`` is missing, but never in the ids.
         Only the column ``session_id``, without rows, when the file is absent.
 
     Raises
@@ -66,7 +89,7 @@ def read_sessions(root: Path, participant: str) -> pd.DataFrame:
     return _read_with_ids(root, path, id_column="session_id", prefix="ses-")
 
 
-def read_tsv(root: Path, name: str) -> pd.DataFrame:
+def read_tsv(root: Path, name: str) -> TextTable:
     """Read a tab-separated file of a dataset, every column text, nothing converted.
 
     Parameters
@@ -78,7 +101,8 @@ def read_tsv(root: Path, name: str) -> pd.DataFrame:
 
     Returns
     -------
-    pd.DataFrame
+    TextTable
+        No cell is missing.
 
     Raises
     ------
@@ -109,7 +133,7 @@ def read_tsv(root: Path, name: str) -> pd.DataFrame:
         if len(row) != len(header):
             message = f"{path.name}: expected {len(header)} fields, row {number} has {len(row)}"
             raise InputRefused(f"{message}; separate fields by one tab", code="bad_tsv")
-    return pd.DataFrame(body, columns=header, dtype="str")
+    return TextTable(tuple(header), tuple(map(tuple, body)))
 
 
 def _check_file(path: Path, root: Path) -> None:
@@ -125,19 +149,24 @@ def _check_file(path: Path, root: Path) -> None:
     raise InputRefused(message, code="bad_tsv")
 
 
-def _read_with_ids(root: Path, name: str, *, id_column: str, prefix: str) -> pd.DataFrame:
+def _read_with_ids(root: Path, name: str, *, id_column: str, prefix: str) -> TextTable:
     path = root / name
     if not os.path.lexists(path):
-        return pd.DataFrame({id_column: pd.Series(dtype="str")})
+        return TextTable((id_column,), ())
     table = read_tsv(root, name)
-    if id_column not in table:
-        message = f"{path.name}: expected a column {id_column!r}, none of the {table.shape[1]} is called so; name it so"
+    if id_column not in table.columns:
+        count = len(table.columns)
+        message = f"{path.name}: expected a column {id_column!r}, none of the {count} is called so; name it so"
         raise InputRefused(message, code="bad_tsv")
-    ids = table[id_column].str.removeprefix(prefix)
-    if ids.duplicated().any():
-        row = 2 + int(ids.duplicated().to_numpy().argmax())
-        message = f"{path.name}: expected each id once, row {row} has that of a row before; merge them"
-        raise InputRefused(message, code="bad_tsv")
-    table = table.mask(table.isin(_MISSING))
-    table[id_column] = ids
-    return table
+    place = table.columns.index(id_column)
+    rows, seen = [], set()
+    for number, row in enumerate(table.rows, start=2):
+        label = str(row[place]).removeprefix(prefix)
+        if label in seen:
+            message = f"{path.name}: expected each id once, row {number} has that of a row before; merge them"
+            raise InputRefused(message, code="bad_tsv")
+        seen.add(label)
+        cells = [None if cell in _MISSING else cell for cell in row]
+        cells[place] = label
+        rows.append(tuple(cells))
+    return TextTable(table.columns, tuple(rows))

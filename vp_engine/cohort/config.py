@@ -12,6 +12,7 @@ import yaml
 
 from vp_engine.agent.planner_files import BUILTIN, planner_files
 from vp_engine.bids.names import anatomical_suffixes
+from vp_engine.bids.text_tables import read_participants
 from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
 from vp_engine.errors import ConfigError, InputRefused, WeightsError
 from vp_engine.stats.formula import parse_formula
@@ -395,10 +396,8 @@ def _check_dataset(dataset: DatasetConfig, file: Path) -> None:
 
 def _announced_ids(root: Path) -> set[str]:
     """Ids of participants.tsv: who has no folder gets rows too, and so may be left out."""
-    from vp_engine.bids.text_tables import read_participants  # with it comes pandas, which few configurations need
-
     try:
-        return set(read_participants(root)["participant_id"])
+        return set(map(str, read_participants(root).column("participant_id")))
     except InputRefused:
         return set()  # a finding of the plan
 

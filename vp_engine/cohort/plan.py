@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 
 from vp_engine.bids.dataset import Session, index_dataset
 from vp_engine.bids.findings import Finding
 from vp_engine.bids.names import LABEL, suffix_of
-from vp_engine.bids.text_tables import read_participants, read_sessions
+from vp_engine.bids.text_tables import TextTable, read_participants, read_sessions
 from vp_engine.bids.validate import validate_dataset
 from vp_engine.cohort.choice import STREAM_SUFFIXES, natural, suffix_rank
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
@@ -23,13 +25,17 @@ from vp_engine.cohort.lock import writing
 from vp_engine.cohort.publish import publish_json
 from vp_engine.cohort.tasks import shard_name
 from vp_engine.errors import InputRefused
-from vp_engine.tables.parquet import write_table
+from vp_engine.tables.parquet import checked, file_metadata, publish_tables
+from vp_engine.tables.schema import arrow_schema
 
 SMALL_COHORT = 200
 """Up to this many participants `auto` gives each its own job."""
 
 SHARD_SIZE = 64
 """Participants per job of larger cohorts."""
+
+ROWS_AT_ONCE = 16_384
+"""Rows of the plan that are made at a time, and about as many to a row group of its file."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,32 +82,58 @@ def write_plan(config: Config, output: Path) -> PlanSummary:
         from vp_engine.cohort.statistics import check_statistics
 
         check_statistics(config)
-    rows: list[Row] = []
     findings: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     with writing(output, "index", alone=True):
         memory = output / "records" / "shards.json"
         known = _read_shards(memory)
         shards: dict[str, dict[str, int]] = {}
+        found: dict[str, list[Session]] = {}
         for dataset in config.datasets:
-            sessions, findings[dataset.name] = _index(dataset, output)
-            participants = sorted({session.participant for session in sessions})
+            found[dataset.name], findings[dataset.name] = _index(dataset, output)
+            participants = sorted({session.participant for session in found[dataset.name]})
             shards[dataset.name] = assign_shards(
                 participants, size=config.subjects_per_job, known=known.get(dataset.name, {})
             )
-            rows += plan_rows(
-                dataset.name, sessions, config.prompts, shards[dataset.name], together=config.streams == "together"
-            )
         publish_json(memory, shards)
-        write_table(output / "plan.parquet", "plan", rows, metadata={})
+        tables = _tables(config, found, shards, counts)
+        publish_tables(output / "plan.parquet", tables, arrow_schema("plan"), file_metadata("plan", {}))
         names = {name: sorted({shard_name(number) for number in of.values()}) for name, of in shards.items()}
         publish_json(output / "plan.shards.json", names)
     return PlanSummary(
         participants=sum(map(len, shards.values())),
-        rows=len(rows),
-        settled=sum(row["status"] is not None for row in rows),
+        rows=counts["rows"],
+        settled=counts["settled"],
         shards=sum(map(len, names.values())),
         findings=findings,
     )
+
+
+def _tables(
+    config: Config,
+    found: Mapping[str, Sequence[Session]],
+    shards: Mapping[str, Mapping[str, int]],
+    counts: Counter[str],
+) -> Iterator[pa.Table]:
+    """The plan from above, some participants at a time, as all rows of a large cohort would fill the memory."""
+    together = config.streams == "together"
+    for dataset, sessions in sorted(found.items()):
+        for some in _some_participants(sessions, prompts=len(config.prompts)):
+            rows = plan_rows(dataset, some, config.prompts, shards[dataset], together=together)
+            counts.update(rows=len(rows), settled=sum(row["status"] is not None for row in rows))
+            yield checked("plan", rows, where="plan")
+
+
+def _some_participants(sessions: Sequence[Session], *, prompts: int) -> Iterator[list[Session]]:
+    """The sessions of some participants at a time, for about `ROWS_AT_ONCE` rows."""
+    some: list[Session] = []
+    for _, own in groupby(sessions, key=lambda session: session.participant):
+        some += own
+        if len(some) * prompts >= ROWS_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 def plan_rows(
@@ -194,10 +226,10 @@ def _with_announced(dataset: DatasetConfig, sessions: Sequence[Session]) -> tupl
     return sorted([*sessions, *announced], key=lambda s: (s.participant, natural(s.session or ""))), findings
 
 
-def _announced(read: Callable[[], pd.DataFrame], column: str, name: str, findings: list[Finding]) -> list[str]:
+def _announced(read: Callable[[], TextTable], column: str, name: str, findings: list[Finding]) -> list[str]:
     """Labels in a table that may stand in BIDS names; the others become findings."""
     try:
-        labels = list(read()[column])
+        labels = [str(label) for label in read().column(column)]
     except InputRefused as refusal:
         findings.append(Finding(refusal.code, "warning", refusal.message, name))
         return []

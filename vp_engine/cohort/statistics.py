@@ -21,6 +21,8 @@ from vp_engine.tables.parquet import read_metadata, read_table, write_table
 
 _log = logging.getLogger(__name__)
 
+_KEY = ("dataset", "participant", "session")
+
 LOCATION = Path("tables") / "statistics" / "part-0.parquet"
 """The table, below the output directory; it is about all datasets together, so it has no partitions."""
 
@@ -95,24 +97,22 @@ def read_covariates(config: Config) -> pd.DataFrame:
     InputRefused
         If a `participants.tsv` cannot be read.
     """
-    frames = [pd.DataFrame(columns=["dataset", "participant", "session"], dtype=object)]
+    rows: list[dict[str, str | None]] = []
     for dataset in config.datasets:
-        participants = _with_key(read_participants(dataset.path), "participant_id", "participant")
-        frames.append(participants.assign(dataset=dataset.name, session=None))
+        for label, cells in read_participants(dataset.path).by("participant_id").items():
+            del cells["participant_id"]
+            rows.append(cells | {"dataset": dataset.name, "participant": label, "session": None})
         for participant in _participants_with_sessions(dataset.path):
             try:
                 table = read_sessions(dataset.path, participant)
             except InputRefused as refusal:
                 _log.warning("sub-%s: what it says of sessions is missing: %s", participant, refusal.message)
                 continue
-            sessions = _with_key(table, "session_id", "session")
-            frames.append(sessions.assign(dataset=dataset.name, participant=participant))
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
-
-
-def _with_key(table: pd.DataFrame, column: str, key: str) -> pd.DataFrame:
-    """The table with its ids under the name they have in ours; a column of its own of that name gives way."""
-    return table.drop(columns=key, errors="ignore").rename(columns={column: key})
+            for label, cells in table.by("session_id").items():
+                del cells["session_id"]
+                rows.append(cells | {"dataset": dataset.name, "participant": participant, "session": label})
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in (*_KEY, *columns)})
 
 
 def _participants_with_sessions(root: Path) -> list[str]:

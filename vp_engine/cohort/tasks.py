@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from vp_engine import __version__
 from vp_engine.cohort.choice import Choice, PlannedScan, choose
 from vp_engine.cohort.records import task_id, task_key
 from vp_engine.errors import ConfigError, InputRefused
-from vp_engine.tables.parquet import read_table
+from vp_engine.tables.parquet import read_rows
 from vp_engine.volumes.intake import GateLimits, file_sha256
 
 
@@ -113,16 +111,13 @@ def read_tasks(output: Path, dataset: str, shard: int | None = None) -> dict[str
     TableError
         If the plan is missing or damaged.
     """
-    plan = read_table(output / "plan.parquet", "plan")
-    wanted = pc.equal(plan.column("dataset"), dataset)
-    if shard is not None:
-        wanted = pc.and_(wanted, pc.equal(plan.column("shard"), shard))
+    where: dict[str, str | int] = {"dataset": dataset} | ({} if shard is None else {"shard": shard})
     tasks: dict[str, list[Task]] = {}
-    for row in plan.filter(wanted).to_pylist():
+    for row in read_rows(output / "plan.parquet", "plan", where=where).to_pylist():
         tasks.setdefault(row["participant"], []).append(_task(row))
     if not tasks:
-        where = dataset if shard is None else f"{dataset}, shard {shard}"
-        raise ConfigError(f"Expected a plan for {where} in {output / 'plan.parquet'}, got none; run `vp index` first")
+        what = dataset if shard is None else f"{dataset}, shard {shard}"
+        raise ConfigError(f"Expected a plan for {what} in {output / 'plan.parquet'}, got none; run `vp index` first")
     return tasks
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ PARTITION = "dataset"
 
 _RESERVED = ("schema_name", "schema_version", "vp_engine_version", "partition")
 _LISTED = 5
+_WRITING: Mapping[str, Any] = MappingProxyType({"compression": "zstd", "write_page_checksum": True})
 
 
 def write_table(
@@ -74,6 +76,42 @@ def read_table(path: Path, name: str, *, columns: Sequence[str] | None = None) -
     """
     wanted = _known_columns(name, columns)
     return pa.concat_tables([_read_file(file, name, wanted) for file in _files_of(path, name)])
+
+
+def read_rows(path: Path, name: str, *, where: Mapping[str, str | int]) -> pa.Table:
+    """Rows with given values in some columns, read without the row groups that cannot hold any.
+
+    Parameters
+    ----------
+    path : Path
+        A file.
+    name : str
+        Name of the table that is expected there.
+    where : mapping of str to str or int
+        Column → value.
+
+    Raises
+    ------
+    TableError
+        As `read_table`.
+    """
+    with _table_errors(path):
+        file, _ = _opened(path, name)
+        groups = [number for number in range(file.num_row_groups) if _may_hold(file, number, where)]
+        table = file.read_row_groups(groups).replace_schema_metadata(None)
+    for column, value in where.items():
+        table = table.filter(pc.equal(table.column(column), value))
+    return table
+
+
+def _may_hold(file: pq.ParquetFile, group: int, where: Mapping[str, str | int]) -> bool:
+    columns = file.metadata.row_group(group)
+    for number in range(columns.num_columns):
+        column = columns.column(number)
+        value, known = where.get(column.path_in_schema), column.statistics
+        if value is not None and known is not None and known.has_min_max and not known.min <= value <= known.max:
+            return False
+    return True
 
 
 def parse_table(content: bytes, name: str, *, where: str) -> pa.Table:
@@ -242,9 +280,18 @@ def refuse_duplicates(table: pa.Table, name: str, *, where: str) -> None:
 def publish_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
     """Write a table that is checked and sorted already, atomically."""
     with publishing(path) as file:
-        pq.write_table(
-            table.replace_schema_metadata(dict(metadata)), file, compression="zstd", write_page_checksum=True
-        )
+        pq.write_table(table.replace_schema_metadata(dict(metadata)), file, **_WRITING)
+
+
+def publish_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, metadata: Mapping[str, str]) -> None:
+    """Write tables below each other, as row groups of one file; each is checked, and sorted after the one before.
+
+    Only one is in memory at a time, and readers that want a few rows find them by the statistics of the groups.
+    """
+    schema = schema.with_metadata(dict(metadata))
+    with publishing(path) as file, pq.ParquetWriter(file, schema, **_WRITING) as writer:
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(dict(metadata)))
 
 
 def rows_to_table(name: str, rows: Sequence[Mapping[str, Any]] | pa.Table, *, where: str) -> pa.Table:
