@@ -297,9 +297,10 @@ class Cluster:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield int(child)
-        yield from _descendants(int(child))
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):  # a child belongs to the thread that made it
+        for child in thread.read_text().split():
+            yield int(child)
+            yield from _descendants(int(child))
 
 
 def _free_ports(count: int) -> int:

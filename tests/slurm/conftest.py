@@ -74,6 +74,7 @@ class Run:
         """``snakemake --profile slurm``; its words go to the file ``said``."""
         command = [str(self.python / "python"), "-m", "snakemake", "--profile", "slurm", *options]
         environment = self.cluster.environment | {stand_in.FATES: str(self.fates), "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = str(ROOT)  # this checkout, whatever is installed
         environment["PATH"] = f"{self.cluster.folder / 'bin'}:{os.environ['PATH']}"
         del environment["SLURM_CONF"]  # as on a machine where it is in its place
         with (self.folder / "said").open("ab") as said:
