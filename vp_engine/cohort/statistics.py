@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from vp_engine.bids.text_tables import read_participants, read_sessions
 from vp_engine.cohort.config import Config, StatisticConfig
@@ -17,7 +19,8 @@ from vp_engine.cohort.records import NO_MODEL
 from vp_engine.cohort.verify import write_manifest
 from vp_engine.errors import ConfigError, InfrastructureError, InputRefused
 from vp_engine.stats.models import StatisticSpec, fit_statistics, read_model
-from vp_engine.tables.parquet import read_metadata, read_table, write_table
+from vp_engine.tables.parquet import iterate_table, read_metadata, write_table
+from vp_engine.tables.schema import arrow_schema
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ def run_statistics(config: Config, output: Path) -> int:
     """
     with writing(output, "stats", alone=True):
         folder = output / "tables" / "measurements"
-        rows = read_table(folder, "measurements").to_pandas()
+        rows = _measurements(folder, config.statistics)
         results: list[dict[str, Any]] = []
         if config.statistics:
             covariates = read_covariates(config)
@@ -65,6 +68,19 @@ def run_statistics(config: Config, output: Path) -> int:
             raise InfrastructureError(f"Expected to write {output / LOCATION}, got: {error}.") from error
         write_manifest(output)
     return len(results)
+
+
+def _measurements(folder: Path, statistics: Sequence[StatisticConfig]) -> pd.DataFrame:
+    """Measurements of the prompts that the statistics are about, some at a time: most of a cohort's are not needed."""
+    columns = arrow_schema("measurements").names
+    open_to_all = any("prompt" not in statistic.rows for statistic in statistics)
+    prompts = pa.array(sorted({prompt for of in statistics for prompt in of.rows.get("prompt", ())}), pa.string())
+    found = [arrow_schema("measurements").empty_table()]
+    for table in iterate_table(folder, "measurements", columns=columns):
+        own = table if open_to_all else table.filter(pc.is_in(table.column("prompt_id"), value_set=prompts))
+        found.append(own)
+    rows: pd.DataFrame = pa.concat_tables(found).to_pandas()
+    return rows
 
 
 def check_statistics(config: Config) -> None:
