@@ -32,8 +32,8 @@ from vp_engine.vision.network import VisionConfig, VisionNetwork, voxel_rows
 
 _LESIONS = slice(1 + len(ANATOMICAL_PARTS), 1 + len(PARTS))
 _MOST_FALSE_ML = 0.03
-"""Volume that may be called lesion in half of the synthetic heads without one. Real brains have hypointensities of their
-own, and ten times as much was called lesion in six of them: 0.3 mL is what is wanted there."""
+"""Volume that may be called lesion in half of the synthetic heads without one. Real brains have hypointensities of
+their own, and ten times as much was called lesion in six of them: 0.3 mL is what is wanted there."""
 
 
 @dataclass(frozen=True, slots=True)
