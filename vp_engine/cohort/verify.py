@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,11 +17,10 @@ _LISTED = (
     "validation/*.json",
     "tables/**/*.parquet",
     "derivatives/*/*",
-    "records/*/*/done.json",
     "figures/**/*",
     "report.html",
 )
-"""Files of the manifest; what lies deeper in `records` and `derivatives` is in the `done.json` of its participant."""
+"""Files of the manifest beside every `done.json`; what lies deeper in `records` and `derivatives` is in that one."""
 
 
 def write_manifest(output: Path, *, known: Mapping[str, str] | None = None) -> Path:
@@ -41,8 +41,7 @@ def write_manifest(output: Path, *, known: Mapping[str, str] | None = None) -> P
         When the file system refuses.
     """
     known = known or {}
-    files = {path.relative_to(output).as_posix(): path for path in _files(output)}
-    lines = [f"{known.get(name) or sha256_of(path)}  {name}\n" for name, path in files.items()]
+    lines = [f"{known.get(name) or sha256_of(output / name)}  {name}\n" for name in _files(output)]
     publish_bytes(output / MANIFEST, "".join(lines).encode())
     return output / MANIFEST
 
@@ -63,7 +62,7 @@ def verify(output: Path) -> list[str]:
     expected = _read_manifest(output / MANIFEST)
     if expected is None:
         return [f"{MANIFEST}: missing or damaged; run `vp collect`"]
-    found = {path.relative_to(output).as_posix() for path in _files(output)}
+    found = set(_files(output))
     differences = [f"{name}: not in {MANIFEST}" for name in sorted(found - expected.keys())]
     differences += filter(None, (_difference(output / name, sha, name) for name, sha in expected.items()))
     for path in sorted(output.glob("records/*/*/done.json")):
@@ -97,9 +96,20 @@ def _difference(path: Path, sha: str, shown: str) -> str | None:
         return f"{shown}: cannot be read ({error.strerror})"
 
 
-def _files(output: Path) -> list[Path]:
-    found = {path for pattern in _LISTED for path in output.glob(pattern)}
-    return sorted(path for path in found if path.is_file() and not is_temporary(path))
+def _files(output: Path) -> list[str]:
+    """Files of the manifest, relative to the output directory, in the order of folders."""
+    paths = {path for pattern in _LISTED for path in output.glob(pattern) if path.is_file() and not is_temporary(path)}
+    found = {path.relative_to(output).as_posix() for path in paths}
+    return sorted(found.union(_done_files(output)), key=lambda name: name.split("/"))
+
+
+def _done_files(output: Path) -> Iterator[str]:
+    """Every `done.json`; as text, because a cohort has thousands of them."""
+    for dataset in output.glob("records/*/"):
+        with os.scandir(dataset) as entries:
+            for entry in entries:
+                if os.path.isfile(f"{entry.path}/done.json"):  # noqa: PTH113 - as above
+                    yield f"records/{dataset.name}/{entry.name}/done.json"
 
 
 def _read_manifest(path: Path) -> dict[str, str] | None:
