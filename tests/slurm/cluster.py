@@ -63,6 +63,7 @@ GresTypes=gpu
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port_dbd}
+AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 AccountingStoragePass={folder}/run/munge.socket
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP

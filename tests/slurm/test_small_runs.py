@@ -33,9 +33,8 @@ def check_results(run: Run, participants: int) -> None:
     statuses = Counter(zip(runs["prompt_id"].to_pylist(), runs["status"].to_pylist(), strict=True))
     assert statuses == {
         ("vol", "ok"): participants - 1,
-        ("liver", "refused"): participants - 1,
+        ("liver", "refused"): participants,
         ("vol", "refused_input"): 1,
-        ("liver", "refused_input"): 1,
     }
     clean = undisturbed(run.folder / "config.yaml", run.folder / "undisturbed", shards=(participants + 1) // 2)
     assert run.contents() == clean
