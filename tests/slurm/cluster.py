@@ -1,4 +1,4 @@
-"""A throw-away Slurm on this machine: controller, two nodes with a GPU each, accounting. Only the standard library.
+"""A throw-away Slurm on this machine: controller, three nodes with a GPU each, accounting. Only the standard library.
 
     python tests/slurm/cluster.py up FOLDER           # then: export PATH=FOLDER/bin:$PATH
     python tests/slurm/cluster.py node FOLDER c1 crash|kill|start
@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-NODES = ("c1", "c2")
+PARTITIONS = {"main": ("c1", "c2"), "gpu": ("c3",)}
+NODES = tuple(node for nodes in PARTITIONS.values() for node in nodes)
 CPUS, MEMORY_MB = 2, 64_000
 """Of each node, as Slurm is told; jobs ask for what real machines have."""
 SERVERS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
@@ -66,7 +67,7 @@ AccountingStoragePort={port_dbd}
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 AccountingStoragePass={folder}/run/munge.socket
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
+PartitionName=DEFAULT MaxTime=INFINITE DefMemPerCPU=500 State=UP
 """
 _NODE = (
     "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} Gres=gpu:1 "
@@ -148,9 +149,8 @@ class Cluster:
             self._run("slurmctld")
         for node in NODES:
             self.start_node(node)
-        self._wait(
-            "nodes", lambda: (self._said("sinfo", "-h", "-t", "idle,mix,alloc", "-o", "%D") or "").strip() == "2"
-        )
+        awake = ("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%N")
+        self._wait("nodes", lambda: set((self._said(*awake) or "").split()) == set(NODES))
 
     def down(self) -> None:
         """End the jobs and what `up` started: by recorded numbers, if they still are those programs."""
@@ -196,16 +196,16 @@ class Cluster:
         return self._run(*command)
 
     def _configure(self) -> None:
-        port = _free_ports(7)
+        port = _free_ports(3 + len(NODES))
         known = {
             "folder": self.folder, "user": getpass.getuser(), "host": socket.gethostname().split(".")[0],
-            "port": port, "port_dbd": port + 2, "port_sql": port + 6,
+            "port": port, "port_dbd": port + 1, "port_sql": port + 2,
         }  # fmt: skip
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
         nodes = "".join(
-            _NODE.format(node=node, host=known["host"], port=port + 4 + number, cpus=CPUS, memory=MEMORY_MB)
+            _NODE.format(node=node, host=known["host"], port=port + 3 + number, cpus=CPUS, memory=MEMORY_MB)
             for number, node in enumerate(NODES)
         )
         # a GPU that is only counted makes the node invalid; any device file will do
@@ -213,14 +213,18 @@ class Cluster:
         dbd = self.folder / "slurmdbd.conf"
         dbd.touch(mode=0o600)
         dbd.write_text(_CONF_DBD.format(**known))
-        (self.folder / "sql.port").write_text(str(port + 6))
+        (self.folder / "sql.port").write_text(str(port + 2))
         for name in CLIENTS:
             # jobs lose every SLURM_* variable to the plugin, SLURM_CONF with them
             client = self.folder / "bin" / name
             command = shutil.which(name, path=PATH)
             client.write_text(f'#!/bin/sh\nSLURM_CONF="{self.folder}/slurm.conf" exec {command} "$@"\n')
             client.chmod(0o755)
-        (self.folder / "slurm.conf").write_text(nodes + _CONF.format(**known))
+        partitions = "".join(
+            f"PartitionName={name} Nodes={','.join(members)} Default={'YES' if name == 'main' else 'NO'}\n"
+            for name, members in PARTITIONS.items()
+        )
+        (self.folder / "slurm.conf").write_text(nodes + _CONF.format(**known) + partitions)
 
     def _start_sql(self, socket_file: Path) -> None:
         data, log = self.folder / "sql", self.folder / "log" / "sql.log"

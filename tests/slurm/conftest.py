@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.faults import study
 from tests.slurm import stand_in
@@ -99,14 +100,28 @@ class Run:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        self.cluster.cancel_all()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel all jobs and wait until they are gone."""
+        for name in self.names():
+            self.cluster.ask("scancel", "--name", name)
+        self.wait(lambda: not self.queued(), "an empty queue")
+
+    def queued(self, *options: str) -> list[str]:
+        """Numbers of the jobs that Slurm has of this run; of those with some state, ``-t R``."""
+        names = self.names()
+        return (
+            self.cluster.ask("squeue", "-h", "-o", "%i", "--name", ",".join(names), *options).split() if names else []
+        )
 
     def said(self) -> str:
         return (self.folder / "said").read_text(errors="replace")[-12_000:]
 
-    def name(self) -> str:
-        """Name of the jobs of the last start."""
-        return re.findall(r"SLURM run ID: (\S+)", (self.folder / "said").read_text(errors="replace"))[-1]
+    def names(self) -> list[str]:
+        """Names of the jobs of each start."""
+        said = self.folder / "said"
+        return re.findall(r"SLURM run ID: (\S+)", said.read_text(errors="replace")) if said.exists() else []
 
     def notes(self, what: str, shard: str = "") -> list[Note]:
         return [note for note in stand_in.notes(self.fates) if note.what == what and shard in {"", note.shard}]
@@ -175,8 +190,12 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small(cluster: Cluster, stand_ins: Path, tmp_path: Path) -> Iterator[Callable[[int, Mapping[str, str]], Run]]:
+def small(
+    cluster: Cluster, stand_ins: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[int, Mapping[str, str]], Run]]:
     """`small(participants, fates)`: a run on a small study."""
+    if any("demo" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("demo")  # goes on meanwhile, on a node of its own
     run = Run(tmp_path, cluster, stand_ins)
 
     def make(participants: int, fates: Mapping[str, str]) -> Run:
@@ -191,7 +210,29 @@ def small(cluster: Cluster, stand_ins: Path, tmp_path: Path) -> Iterator[Callabl
 @pytest.fixture
 def real(cluster: Cluster, tmp_path: Path) -> Iterator[Run]:
     """A run with the released weights on the configuration of the repository."""
-    checkout(tmp_path)
-    run = Run(tmp_path, cluster, Path(sys.executable).parent)
+    yield from _real(cluster, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def demo(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The same on three participants of the demo cohort and some of its prompts, in the partition `gpu`; begun."""
+    for run in _real(cluster, tmp_path_factory.mktemp("demo")):
+        file = run.folder / "config.yaml"
+        config = yaml.safe_load(file.read_text())
+        config["datasets"]["demo"]["participants"] = ["01", "05", "06"]
+        wanted = {"hippvol", "ventgrowth", "liver"}
+        config["prompts"] = [prompt for prompt in config["prompts"] if prompt["id"] in wanted]
+        config["statistics"] = [config["statistics"][0] | {"model": "value ~ group"}]
+        config["subjects_per_job"] = 2
+        file.write_text(yaml.safe_dump(config))
+        profile = run.folder / "profiles/slurm/profile.yaml"
+        profile.write_text(profile.read_text().replace("# slurm_partition: gpu ", "slurm_partition: gpu "))
+        run.start(*QUICK)
+        yield run
+
+
+def _real(cluster: Cluster, folder: Path) -> Iterator[Run]:
+    checkout(folder)
+    run = Run(folder, cluster, Path(sys.executable).parent)
     yield run
     run.end()

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.slurm.conftest import QUICK
-from tests.slurm.test_small_runs import TARGET, Small, check_results
+from tests.slurm.test_accidents import TARGET, Small, check_results
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(3500)]
 
@@ -49,10 +49,10 @@ def test_stopped_by_a_person(small: Small, number: signal.Signals) -> None:
     os.kill(snakemake.pid, number)
     if number == signal.SIGTERM:  # takes no new jobs and waits for those that run
         time.sleep(5)
-        assert run.cluster.ask("squeue", "-h")
-        run.cluster.cancel_all()
+        assert run.queued()
+        run.cancel()
     assert run.ended(snakemake) == 1
-    run.wait(lambda: not run.cluster.ask("squeue", "-h"), "an empty queue")
+    run.wait(lambda: not run.queued(), "an empty queue")
     run.fates.write_text("{}")
     assert run.run(TARGET, *QUICK) == 0, run.said()
     check_results(run, 4)
