@@ -96,7 +96,7 @@ def check_statistics(config: Config) -> None:
     covariates = read_covariates(config) if config.statistics else pd.DataFrame()
     for statistic in config.statistics:
         with _named(statistic):
-            read_model(covariates, _spec(statistic))
+            read_model(covariates, spec_of(statistic))
 
 
 def read_covariates(config: Config) -> pd.DataFrame:
@@ -138,7 +138,7 @@ def _participants_with_sessions(root: Path) -> list[str]:
 
 def _fit(rows: pd.DataFrame, covariates: pd.DataFrame, statistic: StatisticConfig) -> list[dict[str, Any]]:
     with _named(statistic):
-        table = fit_statistics(rows, covariates, _spec(statistic))
+        table = fit_statistics(rows, covariates, spec_of(statistic))
     filled = table.astype(object).where(table.notna(), None)
     return [dict(zip(table.columns, row, strict=True)) for row in filled.itertuples(index=False, name=None)]
 
