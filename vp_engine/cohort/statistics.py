@@ -143,7 +143,8 @@ def _fit(rows: pd.DataFrame, covariates: pd.DataFrame, statistic: StatisticConfi
     return [dict(zip(table.columns, row, strict=True)) for row in filled.itertuples(index=False, name=None)]
 
 
-def _spec(statistic: StatisticConfig) -> StatisticSpec:
+def spec_of(statistic: StatisticConfig) -> StatisticSpec:
+    """What the models need to know of an entry of `statistics` in the configuration."""
     return StatisticSpec(statistic.id, statistic.rows, statistic.model)
 
 
