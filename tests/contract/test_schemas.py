@@ -27,14 +27,20 @@ COLUMNS = {
     "runs": "dataset participant session prompt_id prompt status reason steps program seconds device input_sha256 "
     "model_id vp_engine_version record_id",
     "statistics": "statistic_id target measure model term estimate std_error ci_low ci_high statistic df p p_fdr "
-    "effect_size effect_size_name n n_excluded method",
+    "effect_size effect_size_name n n_excluded method analysis unit estimator p_bonferroni p_permutation "
+    "effect_ci_low effect_ci_high flags",
+    "exclusions": "statistic_id target measure analysis dataset participant session reason",
+    "centiles": "statistic_id target measure dataset participant session age value unit expected z centile "
+    "in_reference reason",
 }
 KEYS = {
     "plan": "dataset participant session prompt_id",
     "runs": "dataset participant session prompt_id",
     "measurements": "dataset participant session prompt_id target measure image reference_session",
     "segmentations": "dataset participant session prompt_id target path",
-    "statistics": "statistic_id target measure term",
+    "statistics": "statistic_id target measure analysis term",
+    "exclusions": "statistic_id target measure analysis dataset participant session reason",
+    "centiles": "statistic_id target measure dataset participant session",
 }
 STATUSES = {"ok", "refused", "refused_input", "no_input", "failed", "timeout", "interrupted", "no_record"}
 

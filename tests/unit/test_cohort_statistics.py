@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.results_fakes import number, run, write_tables
-from vp_engine.cohort.config import Config, DatasetConfig, StatisticConfig
+from vp_engine.cohort.config import Config, DatasetConfig
+from vp_engine.cohort.statistic_config import StatisticConfig
 from vp_engine.cohort.statistics import LOCATION, read_covariates, run_statistics
 from vp_engine.tables.parquet import read_table
 

@@ -13,7 +13,9 @@ from scipy import stats
 
 from vp_engine.errors import ConfigError
 from vp_engine.stats.covariates import join_covariates, numeric_columns
-from vp_engine.stats.models import COLUMNS, StatisticSpec, corrected, fit_statistics
+from vp_engine.stats.families import corrected
+from vp_engine.stats.models import StatisticSpec, fit_statistics
+from vp_engine.stats.spec import COLUMNS
 from vp_engine.tables.schema import arrow_schema
 
 GOLDEN = yaml.safe_load((Path(__file__).resolve().parents[1] / "golden" / "statistics.yaml").read_text())
@@ -126,8 +128,8 @@ def test_correction_is_over_the_targets_of_one_term() -> None:
 
 def test_published_correction() -> None:
     golden = GOLDEN["benjamini_hochberg"]
-    table = pd.DataFrame({"term": "group", "p": golden["p"]})
-    assert int((corrected(table) <= 0.05).sum()) == golden["rejected_at_0.05"]
+    table = pd.DataFrame({"analysis": "all", "term": "group", "p": golden["p"]})
+    assert int((corrected(table)["p_fdr"] <= 0.05).sum()) == golden["rejected_at_0.05"]
 
 
 def test_type_one_error_is_near_nominal() -> None:

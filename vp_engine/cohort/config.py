@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from vp_engine.agent.planner_files import BUILTIN, planner_files
 from vp_engine.bids.names import anatomical_suffixes
 from vp_engine.bids.text_tables import read_participants
 from vp_engine.cohort.demo import MARKER, PARTICIPANT_COLUMNS, SESSION_COLUMNS
+from vp_engine.cohort.statistic_config import StatisticConfig, check_statistic, numbers_of, statistic_of
 from vp_engine.errors import ConfigError, InputRefused, WeightsError
-from vp_engine.stats.formula import parse_formula
-from vp_engine.tables.schema import nearest, validate
+from vp_engine.tables.schema import hint, validate
 from vp_engine.volumes.intake import GateLimits
 
 MAX_BYTES = 1 << 20
@@ -33,7 +33,6 @@ DEMO_NAME = "demo"
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # line ends, NUL, escapes of terminals, halves of characters
-_ROW_COLUMNS = ("dataset", "session")
 _ID_COLUMNS = ("participant_id", "session_id")  # `participant` and `session` in the tables
 
 
@@ -95,28 +94,6 @@ class PromptConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class StatisticConfig:
-    """One family of linear models.
-
-    Attributes
-    ----------
-    id : str
-        Names the rows of the table `statistics`.
-    rows : mapping of str to tuple of str
-        Column of `measurements` → values the rows may have; the prompt is called ``prompt``.
-    model : str
-        Formula with ``value`` on the left.
-    per : tuple of str
-        One model per combination of these columns.
-    """
-
-    id: str
-    rows: Mapping[str, tuple[str, ...]]
-    model: str
-    per: tuple[str, ...] = ("target",)
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration.
 
@@ -162,7 +139,7 @@ class Config:
         for dataset in self.datasets:
             if dataset.name == name:
                 return dataset
-        raise ConfigError(f"{self.file}: no dataset {name!r}{_hint(name, [d.name for d in self.datasets])}")
+        raise ConfigError(f"{self.file}: no dataset {name!r}{hint(name, [d.name for d in self.datasets])}")
 
 
 def load_config(path: Path) -> Config:
@@ -250,18 +227,12 @@ def _check_schema(content: Any, path: Path) -> None:
     for key in ("subjects_per_job", "deadline_s"):
         if isinstance(content, dict) and str(content.get(key, "")).isdecimal():
             content[key] = int(content[key])
+    if isinstance(content, dict):
+        numbers_of(content.get("statistics"))
     try:
         validate(content, "config")
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from error
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    choices = tuple(sorted(set(known)))
-    close = nearest(word, choices)
-    if close:
-        return f"; did you mean {close!r}?"
-    return f"; known: {', '.join(choices[:12])}" if choices else ""
 
 
 def _build(content: dict[str, Any], path: Path) -> Config:
@@ -276,15 +247,7 @@ def _build(content: dict[str, Any], path: Path) -> Config:
         )
         for entry in content["prompts"]
     )
-    statistics = tuple(
-        StatisticConfig(
-            id=entry["id"],
-            rows={key: (value,) if isinstance(value, str) else tuple(value) for key, value in entry["rows"].items()},
-            model=entry["model"],
-            per=tuple(entry.get("per", ("target",))),
-        )
-        for entry in content.get("statistics", ())
-    )
+    statistics = tuple(map(statistic_of, content.get("statistics", ())))
     jobs = content.get("subjects_per_job", "auto")
     model = content.get("model", "default")
     planner = content.get("agent", {}).get("planner", BUILTIN)
@@ -342,12 +305,18 @@ def _check_meaning(config: Config) -> None:
         require_text(prompt.text, f"{config.file}: prompts[{index}].text")
         for suffix in prompt.images:
             if suffix not in anatomical_suffixes():
-                hint = _hint(suffix, anatomical_suffixes())
-                raise ConfigError(f"{config.file}: prompts[{index}].images: no anatomical image {suffix!r}{hint}")
+                close = hint(suffix, anatomical_suffixes())
+                raise ConfigError(f"{config.file}: prompts[{index}].images: no anatomical image {suffix!r}{close}")
     for dataset in config.datasets:
         _check_dataset(dataset, config.file)
     for index, statistic in enumerate(config.statistics):
-        _check_statistic(statistic, config, f"{config.file}: statistics[{index}]")
+        check_statistic(
+            statistic,
+            f"{config.file}: statistics[{index}]",
+            prompts=[prompt.id for prompt in config.prompts],
+            datasets=[dataset.name for dataset in config.datasets],
+            headers=(columns for dataset in config.datasets for columns in _columns_of(dataset)),
+        )
     if config.model != "default" and not Path(config.model).is_dir():
         raise ConfigError(f"{config.file}: model: no folder {config.model}; give 'default' or a folder with weights")
     _check_planner(config)
@@ -383,7 +352,7 @@ def _check_dataset(dataset: DatasetConfig, file: Path) -> None:
         if dataset.is_demo and not dataset.path.exists():
             return
         siblings = [p.name for p in dataset.path.parent.iterdir() if p.is_dir()] if dataset.path.parent.is_dir() else []
-        raise ConfigError(f"{key}.path: no folder {dataset.path}{_hint(dataset.path.name, siblings)}")
+        raise ConfigError(f"{key}.path: no folder {dataset.path}{hint(dataset.path.name, siblings)}")
     if not (dataset.path / "dataset_description.json").is_file():
         raise ConfigError(f"{key}.path: {dataset.path} is not a BIDS dataset (no dataset_description.json)")
     for participant in (*(dataset.participants or ()), *dataset.exclude):
@@ -391,7 +360,7 @@ def _check_dataset(dataset: DatasetConfig, file: Path) -> None:
             if participant in dataset.exclude and participant in _announced_ids(dataset.path):
                 continue
             known = [p.name.removeprefix("sub-") for p in dataset.path.glob("sub-*") if p.is_dir()]
-            raise ConfigError(f"{key}.participants: no folder sub-{participant}{_hint(participant, known)}")
+            raise ConfigError(f"{key}.participants: no folder sub-{participant}{hint(participant, known)}")
 
 
 def _announced_ids(root: Path) -> set[str]:
@@ -400,30 +369,6 @@ def _announced_ids(root: Path) -> set[str]:
         return set(map(str, read_participants(root).column("participant_id")))
     except InputRefused:
         return set()  # a finding of the plan
-
-
-def _check_statistic(statistic: StatisticConfig, config: Config, key: str) -> None:
-    for column, known_values in (
-        ("prompt", [prompt.id for prompt in config.prompts]),
-        ("dataset", [dataset.name for dataset in config.datasets]),
-    ):
-        for value in statistic.rows.get(column, ()):
-            if value not in known_values:
-                raise ConfigError(f"{key}.rows.{column}: no {column} {value!r}{_hint(value, known_values)}")
-    try:
-        needed = set(parse_formula(statistic.model).columns) - set(_ROW_COLUMNS)
-    except ConfigError as error:
-        raise ConfigError(f"{key}.{error.message}") from error
-    known: set[str] = set(_ROW_COLUMNS)
-    for dataset in config.datasets:
-        for columns in _columns_of(dataset):
-            known.update(columns)
-            if needed <= known:
-                return
-    for column in sorted(needed - known):
-        raise ConfigError(
-            f"{key}.model: no column {column!r} in participants.tsv or sessions.tsv{_hint(column, known)}"
-        )
 
 
 def _columns_of(dataset: DatasetConfig) -> Iterator[list[str]]:

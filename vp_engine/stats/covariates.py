@@ -9,12 +9,10 @@ from collections.abc import Iterable
 import pandas as pd
 
 from vp_engine.errors import ConfigError
+from vp_engine.stats.spec import ROW_COLUMNS
 
 MISSING = ("", "n/a")
 """Text that means no value, in any case; `n/a` is what BIDS prescribes."""
-
-ROW_COLUMNS = ("dataset", "session")
-"""Columns of the measurements that a model may use as categories."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from vp_engine.errors import ConfigError
 
-SCHEMAS: tuple[str, ...] = ("plan", "runs", "measurements", "segmentations", "statistics")
+SCHEMAS: tuple[str, ...] = ("plan", "runs", "measurements", "segmentations", "statistics", "exclusions", "centiles")
 """Names of the tables."""
 
 RECORDED: tuple[str, ...] = ("runs", "measurements", "segmentations")
@@ -140,6 +140,19 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
     close = difflib.get_close_matches(word.lower(), sorted(by_lower), n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """What to add to a message about an unknown word: the nearest known one, else some of them.
+
+    >>> hint("aeg", ["age", "group"]), hint("x", [])
+    ("; did you mean 'age'?", '')
+    """
+    choices = tuple(sorted(set(known)))
+    close = nearest(word, choices)
+    if close:
+        return f"; did you mean {close!r}?"
+    return f"; known: {', '.join(choices[:12])}" if choices else ""
 
 
 def _field(name: str, rule: Mapping[str, Any]) -> pa.Field:
