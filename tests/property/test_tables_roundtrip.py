@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vp_engine.tables.parquet import read_table, write_table
-from vp_engine.tables.schema import key_columns, load_schema, validate
+from vp_engine.tables.schema import SCHEMAS, key_columns, load_schema, validate
 
 LABEL = st.from_regex(r"[0-9A-Za-z]{1,6}", fullmatch=True)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -28,6 +28,8 @@ def column(rule: dict[str, Any], name: str) -> st.SearchStrategy[Any]:
         values: st.SearchStrategy[Any] = st.lists(column(rule["items"], name), min_size=size, max_size=max(size, 2))
     elif kind == "object":
         values = st.fixed_dictionaries({key: column(value, key) for key, value in rule["properties"].items()})
+    elif kind == "boolean":
+        values = st.booleans()
     elif kind == "integer":
         values = st.integers(min_value=low or 0, max_value=2**31 - 1)
     elif kind == "number":
@@ -46,7 +48,7 @@ def rows_of(name: str) -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), name=st.sampled_from(["plan", "runs", "measurements", "segmentations", "statistics"]))
+@given(data=st.data(), name=st.sampled_from(SCHEMAS))
 def test_rows_come_back_and_are_valid(data: st.DataObject, name: str) -> None:
     rows = data.draw(rows_of(name))
     with tempfile.TemporaryDirectory() as folder:
