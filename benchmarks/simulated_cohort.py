@@ -22,7 +22,7 @@ import yaml
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
 from vp_engine.anatomy import PARTS
-from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.analyse import analyse_shard, one_by_one
 from vp_engine.cohort.config import Config, load_config
 from vp_engine.cohort.participant import analyse_participant
 from vp_engine.cohort.plan import write_plan
@@ -79,7 +79,7 @@ def write_dataset(folder: Path, participants: int) -> Path:
 def analyse_with_stand_in(config: Config, output: Path, shard: str, participants: tuple[str, ...] = ()) -> None:
     """Analyse a shard, or some of its participants, as `vp analyse` does but for the networks and the process."""
     engine = fake_engine(FixedPlanner(prompts()), IntensitySegmenter())
-    job = partial(analyse_participant, engine=engine)
+    job = one_by_one(partial(analyse_participant, engine=engine))
     analyse_shard(config, output, dataset="tiny", shard=shard, analyse=job, participants=participants)
 
 

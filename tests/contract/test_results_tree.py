@@ -15,7 +15,7 @@ import pytest
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
 from vp_engine.bids.validate import validate_dataset
 from vp_engine.cli.reporting import make_report
-from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.analyse import analyse_shard, one_by_one
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, load_config
 from vp_engine.cohort.participant import analyse_participant
@@ -57,7 +57,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Config:
     for shard in json.loads((config.output / "plan.shards.json").read_text())["tiny"]:
         engine = fake_engine(FixedPlanner(PROGRAMS), IntensitySegmenter())
         analyse_shard(
-            config, config.output, dataset="tiny", shard=shard, analyse=partial(analyse_participant, engine=engine)
+            config,
+            config.output,
+            dataset="tiny",
+            shard=shard,
+            analyse=one_by_one(partial(analyse_participant, engine=engine)),
         )
     collect_tables(config, config.output)
     run_statistics(config, config.output)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +27,7 @@ import yaml
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
 from vp_engine.agent.planner import Context, History
 from vp_engine.cli import app
-from vp_engine.cohort import engine, plan, supervisor, worker
+from vp_engine.cohort import crew, engine, plan, worker, writer
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.publish import is_temporary, sha256_of
 from vp_engine.environment.instruction import Instruction
@@ -138,7 +138,7 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def fork_worker() -> tuple[Forked, Connection]:
+def fork_process(role: str, channel: socket.socket) -> tuple[Forked, Connection]:
     """In place of `start_process`: the same process without starting Python and importing everything again."""
     ours, theirs = socket.socketpair()
     parent = os.getpid()
@@ -147,8 +147,12 @@ def fork_worker() -> tuple[Forked, Connection]:
         theirs.close()
         return Forked(pid), Connection(ours.detach())
     try:
-        ours.close()
-        worker.main(theirs.detach(), parent)
+        descriptors = theirs.detach(), channel.detach()
+        inherited = sorted({*map(int, os.listdir("/proc/self/fd"))} - {0, 1, 2, *descriptors})
+        for descriptor in inherited:
+            with suppress(OSError):
+                os.close(descriptor)
+        {"worker": worker, "writer": writer}[role].main(*descriptors, parent)
     finally:
         os._exit(0)
 
@@ -158,7 +162,7 @@ def stand_in(load: Callable[..., Engine] = load_stand_in) -> Iterator[None]:
     """The product with the models replaced, and without the official BIDS validator, which has its own tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "load_engine", load)
-        patch.setattr(supervisor, "start_process", fork_worker)
+        patch.setattr(crew, "start_process", fork_process)
         patch.setattr(plan, "validate_dataset", lambda _root, **_options: [])
         yield
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vp_engine.agent.planner import Context, History
 from vp_engine.anatomy import PARTS
-from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.analyse import analyse_shard, one_by_one
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config
 from vp_engine.cohort.engine import Engine, Models
@@ -157,6 +157,10 @@ def run_study(config: Config, planner: FixedPlanner, segmenter: IntensitySegment
     engine = fake_engine(planner, segmenter)
     for shard in json.loads((config.output / "plan.shards.json").read_text())["tiny"]:
         analyse_shard(
-            config, config.output, dataset="tiny", shard=shard, analyse=partial(analyse_participant, engine=engine)
+            config,
+            config.output,
+            dataset="tiny",
+            shard=shard,
+            analyse=one_by_one(partial(analyse_participant, engine=engine)),
         )
     collect_tables(config, config.output)

@@ -15,7 +15,7 @@ import torch
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset, write_scan
 from vp_engine.cli.app import exit_for
-from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.analyse import analyse_shard, one_by_one
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.engine import Engine
@@ -78,7 +78,7 @@ class Study:
         return collect_tables(self.config, self.output)
 
     def analyse(self, shard: str, *, engine: Engine | None = None, **options: Any) -> None:
-        analyse = partial(analyse_participant, engine=engine or self.engine)
+        analyse = one_by_one(partial(analyse_participant, engine=engine or self.engine))
         analyse_shard(self.config, self.output, dataset="tiny", shard=shard, analyse=analyse, **options)
 
     def table(self, name: str, **where: Any) -> list[dict[str, Any]]:

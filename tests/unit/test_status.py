@@ -22,9 +22,10 @@ from tests.unit.results_fakes import number, planned, run, write_plan, write_rec
 from vp_engine.cli import progress
 from vp_engine.cli.app import app
 from vp_engine.cohort import plan, records
-from vp_engine.cohort.analyse import analyse_shard
+from vp_engine.cohort.analyse import analyse_shard, one_by_one
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.lock import LOCK_FOLDER, writing
+from vp_engine.cohort.messages import Computed
 from vp_engine.cohort.participant import Job, analyse_participant
 from vp_engine.cohort.status import read_status
 from vp_engine.cohort.watching import Pace, participants_of, subject_log_path, watched
@@ -201,7 +202,9 @@ class Tiny:
         paces: list[str] = []
         pace = Pace(participants_of(self.output, "tiny", "shard-00000"))
         seen = watched(
-            analyse or partial(analyse_participant, engine=self.engine), pace, lambda one: paces.append(str(one))
+            one_by_one(analyse or partial(analyse_participant, engine=self.engine)),
+            pace,
+            lambda one: paces.append(str(one)),
         )
         analyse_shard(self.config, self.output, dataset="tiny", shard="shard-00000", analyse=seen)
         return paces
@@ -263,14 +266,15 @@ def test_pace_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     caplog.set_level(logging.INFO)
     clock = iter([0.0, 30.0, 61.0, 61.0, 70.0, 80.0])
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    pace = Pace(4)
+    ends = iter(range(0, 150, 30))
+    pace = Pace(4, clock=lambda: next(ends))
     with progress.showing(4) as show:
-        for _ in range(4):
-            pace.add(30.0)
+        for computing_s in (None, 27.0, 29.0, 30.0):
+            pace.add(None if computing_s is None else Computed("01", 30.0, computing_s))
             show(pace)
     assert caplog.messages == [
-        "2 of 4 participants, 2 per minute, about 1 minute left",
-        "4 of 4 participants, 2 per minute, all done",
+        "2 of 4 participants, 2 per minute, about 1 minute left, models at work for 90% of the time",
+        "4 of 4 participants, 2 per minute, all done, models at work for 96% of the time",
     ]
 
 
@@ -286,9 +290,10 @@ def test_bar_on_a_terminal_and_log_lines_above_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     monkeypatch.setattr(progress, "_log", logging.getLogger("vp.test"))
     progress._log.setLevel(logging.INFO)
-    pace = Pace(2)
+    ends = iter((0.0, 60.0))
+    pace = Pace(2, clock=lambda: next(ends))
     with progress.showing(2) as show:
-        pace.add(60.0)
+        pace.add()
         show(pace)
         progress._log.info("a line [bold]of[/bold] the log")
     text = terminal.getvalue()

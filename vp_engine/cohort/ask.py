@@ -13,7 +13,7 @@ from vp_engine.anatomy import abbreviation
 from vp_engine.cohort.answers import answer
 from vp_engine.cohort.choice import PlannedScan, choose
 from vp_engine.cohort.config import require_text
-from vp_engine.cohort.derivatives import cutout_volume
+from vp_engine.cohort.drawn import cutout_volume
 from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.publish import publish_json, publishing
 from vp_engine.cohort.results import announce_program

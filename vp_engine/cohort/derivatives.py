@@ -27,20 +27,19 @@ from vp_engine.bids.derivatives import (
     write_dataset_description,
     write_dseg_tsv,
 )
-from vp_engine.cohort.choice import Choice, parse_entities
+from vp_engine.cohort.choice import parse_entities
 from vp_engine.cohort.config import Config
+from vp_engine.cohort.drawn import Drawn, DrawnImage, DrawnScan
 from vp_engine.cohort.packing import pack
 from vp_engine.cohort.publish import publish_json, publishing, sha256_of
 from vp_engine.cohort.records import TaskRecord, derivative_folder
-from vp_engine.cohort.scans import Delineation, Scans
 from vp_engine.cohort.streams import Companion, Pair, Sha256Pair
 from vp_engine.cohort.tasks import Task
-from vp_engine.environment.values import Cutout
 from vp_engine.errors import InfrastructureError
 from vp_engine.tables.parquet import read_table
 from vp_engine.volumes.geometry import voxel_volume_mm3
 from vp_engine.volumes.nifti import write_image, write_labels
-from vp_engine.volumes.volume import Volume
+from vp_engine.volumes.volume import Grid
 
 if TYPE_CHECKING:
     from vp_engine.volumes.registration import Registration
@@ -68,26 +67,7 @@ class Written:
     segmentations: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What the programs of a task drew.
-
-    Attributes
-    ----------
-    delineated : mapping
-        (path of the scan, structure) → its choice.
-    regions : mapping
-        (path of the scan, name) → where it is; of scans with delineations.
-    between : sequence of Pair
-        Images of two sessions that the regions may rest on.
-    """
-
-    delineated: Mapping[tuple[str, str], Choice]
-    regions: Mapping[tuple[str, str], Delineation] = field(default_factory=dict)
-    between: Sequence[Pair] = ()
-
-
-def write_masks(root: Path, task: Task, drawn: Drawn, scans: Scans, *, record_id: str) -> Written:
+def write_masks(root: Path, task: Task, drawn: Drawn, *, record_id: str) -> Written:
     """Write every structure a task delineated, and the regions it saved, in the geometry of their scans.
 
     Structures that do not overlap share a dseg; the others, and regions, get a mask each. With them go the transforms
@@ -99,7 +79,6 @@ def write_masks(root: Path, task: Task, drawn: Drawn, scans: Scans, *, record_id
         Derivative dataset.
     task : Task
     drawn : Drawn
-    scans : Scans
     record_id : str
 
     Raises
@@ -108,18 +87,16 @@ def write_masks(root: Path, task: Task, drawn: Drawn, scans: Scans, *, record_id
         When the file system refuses.
     """
     written = Written()
-    for path in sorted({path for path, _ in drawn.delineated}):
-        pairs = [companion.pair for companion in scans.companions(path) if companion.pair is not None]
+    for one in drawn.scans:
+        pairs = [companion.pair for companion in one.companions if companion.pair is not None]
         written.outputs |= write_transforms(root, task.participant, pairs)
-        _write_scan(root, task, path, drawn, scans=scans, into=written)
+        _write_scan(root, task, one, drawn.between, into=written)
     for row in written.segmentations:
         row["record_id"] = record_id
     return written
 
 
-def write_cutouts(
-    root: Path, task: Task, cutouts: Sequence[tuple[Choice, Cutout]], scans: Scans, *, into: Written
-) -> None:
+def write_images(root: Path, task: Task, images: Sequence[DrawnImage], *, into: Written) -> None:
     """Write what a task cut out of its scans, as images in their space; into the files of `into`, as they have no rows.
 
     The ``desc`` is the id of the prompt, and of several images of one scan also the name of the mask.
@@ -129,9 +106,7 @@ def write_cutouts(
     root : Path
         Derivative dataset.
     task : Task
-    cutouts : sequence of (Choice, Cutout)
-        Each with the choice of its scan.
-    scans : Scans
+    images : sequence of DrawnImage
     into : Written
 
     Raises
@@ -139,26 +114,20 @@ def write_cutouts(
     InfrastructureError
         When the file system refuses.
     """
-    times = Counter(choice.scan.path for choice, _ in cutouts)
-    for choice, cutout in cutouts:
-        scan = choice.scan
-        label = structure_label(f"of_{cutout.structure}").removeprefix("of") if times[scan.path] > 1 else ""
+    times = Counter(one.scan.path for one in images)
+    for one in images:
+        scan = one.scan
+        label = structure_label(f"of_{one.structure}").removeprefix("of") if times[scan.path] > 1 else ""
         place = (task.participant, scan.session, f"{task.prompt_id}{label}")
         name = image_name(*place, scan.suffix, parse_entities(scan.entities))
         with publishing(output_path(root, name)) as temporary:
-            write_image(temporary, cutout_volume(cutout, scans.volume(scan.path)))
+            write_image(temporary, one.image)
         into.outputs[name.as_posix()] = sha256_of(output_path(root, name))
         about = sidecar(image=scan.path) | {
-            "Description": f"{scan.suffix}, {'0 outside' if cutout.isolated else 'the box around'} {cutout.structure}",
-            "SkullStripped": cutout.isolated,
+            "Description": f"{scan.suffix}, {'0 outside' if one.isolated else 'the box around'} {one.structure}",
+            "SkullStripped": one.isolated,
         }
         _write_sidecar(root, name, about, into=into)
-
-
-def cutout_volume(cutout: Cutout, scan: Volume) -> Volume:
-    """What was cut out of a scan, as an image; on the grid of the scan also with its header fields."""
-    forms = scan.forms if cutout.isolated else None
-    return Volume(cutout.data, cutout.affine, lateralised=scan.lateralised, forms=forms)
 
 
 def write_transforms(root: Path, participant: str, pairs: Iterable[Pair]) -> dict[str, str]:
@@ -250,15 +219,11 @@ def _structures_by_prompt(output: Path, dataset: str) -> dict[str, list[str]]:
     return found
 
 
-def _write_scan(root: Path, task: Task, path: str, drawn: Drawn, *, scans: Scans, into: Written) -> None:
-    structures = sorted(name for scan, name in drawn.delineated if scan == path)
-    found = {name: scans.delineation(path, name) for name in structures}
-    found |= {name: mask for (scan, name), mask in drawn.regions.items() if scan == path}
-    scan, like = drawn.delineated[path, structures[0]].scan, scans.volume(path)
-    companions = scans.companions(path)
-    between = [pair for pair in drawn.between if scan in (pair.fixed, pair.moving)]
-    about = _sidecar(task.participant, path, companions)
-    about_regions = _sidecar(task.participant, path, companions, between)
+def _write_scan(root: Path, task: Task, drawn: DrawnScan, between: Sequence[Pair], *, into: Written) -> None:
+    scan, found, companions = drawn.scan, drawn.found, drawn.companions
+    about = _sidecar(task.participant, scan.path, companions)
+    own = [pair for pair in between if scan in (pair.fixed, pair.moving)]
+    about_regions = _sidecar(task.participant, scan.path, companions, own)
     # one name per grid: images other than the best of the session are told apart by the space they define
     best = next(other.scan for other in task.choices if other.scan.session == scan.session)
     space = "orig" if scan.suffix == best.suffix else scan.suffix
@@ -273,10 +238,10 @@ def _write_scan(root: Path, task: Task, path: str, drawn: Drawn, *, scans: Scans
         for name in packed.alone:
             yield mask_name(*place, name, entities, space=space), found[name].full().astype(np.uint8), (name,)
 
-    voxel_mm3 = voxel_volume_mm3(like.affine)
+    voxel_mm3 = voxel_volume_mm3(drawn.grid.affine)
     for file, labels, names in images():
         described = about if any(name in STRUCTURES for name in names) else about_regions
-        sha256 = _write_image(root, file, labels, like=like, about=described, into=into)
+        sha256 = _write_labels(root, file, labels, like=drawn.grid, about=described, into=into)
         is_dseg = labels is packed.labels
         for name in names:
             into.segmentations.append(
@@ -290,7 +255,7 @@ def _write_scan(root: Path, task: Task, path: str, drawn: Drawn, *, scans: Scans
                     "path": file.as_posix(),
                     "voxels": found[name].voxels,
                     "volume_mm3": found[name].voxels * voxel_mm3,
-                    "spacing_mm": list(like.spacing_mm),
+                    "spacing_mm": list(drawn.grid.spacing_mm),
                     "space": space,
                     "sha256": sha256,
                     "qc_score": found[name].qc_score,
@@ -298,8 +263,8 @@ def _write_scan(root: Path, task: Task, path: str, drawn: Drawn, *, scans: Scans
             )
 
 
-def _write_image(
-    root: Path, name: PurePosixPath, labels: np.ndarray, *, like: Volume, about: Mapping[str, Any], into: Written
+def _write_labels(
+    root: Path, name: PurePosixPath, labels: np.ndarray, *, like: Grid, about: Mapping[str, Any], into: Written
 ) -> str:
     path = output_path(root, name)
     with publishing(path) as temporary:

@@ -1,4 +1,7 @@
-"""The analysis of one participant: what is recorded and unchanged is kept, the rest is run, and a record is written."""
+"""The analysis of one participant: what is recorded and unchanged is kept, the rest is run, and a record is written.
+
+Its three parts, to prepare, to compute and to write, can be done in processes of their own.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from vp_engine.cohort.derivatives import read_registrations
 from vp_engine.cohort.engine import Engine, device_failures
 from vp_engine.cohort.fallback import SpillingSegmenter
+from vp_engine.cohort.outcome import Outcome
 from vp_engine.cohort.publish import sha256_of, sweep
 from vp_engine.cohort.records import (
     TaskRecord,
@@ -23,7 +27,9 @@ from vp_engine.cohort.records import (
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.streams import Streams
 from vp_engine.cohort.tasks import Fingerprint, Task, run_row, scan_hashes
+from vp_engine.errors import InputRefused
 from vp_engine.volumes.intake import GateLimits
+from vp_engine.volumes.volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +77,7 @@ class Begun:
 
     Attributes
     ----------
+    participant : str
     model_id : str
     fingerprints : mapping of str to Fingerprint
         By `Task.id`.
@@ -78,6 +85,7 @@ class Begun:
         Tasks that are not done again.
     """
 
+    participant: str
     model_id: str
     fingerprints: Mapping[str, Fingerprint]
     kept: Mapping[str, TaskRecord]
@@ -85,8 +93,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One task came to its end."""
+    """One task came to its end, and its files are written."""
 
+    participant: str
     task: str
     record: TaskRecord
 
@@ -106,12 +115,37 @@ class Known:
             self.finished[message.task] = message.record
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What is known of a participant before any network has seen it.
+
+    Attributes
+    ----------
+    begun : Begun
+    hashes : mapping of str to str
+        Path → sha256 of every scan.
+    strays : bool
+        Whether tasks are on record that are not asked for any more.
+    images : mapping of str to Volume or InputRefused
+        Path → scans that were read ahead, or why the gate refuses them.
+    """
+
+    begun: Begun
+    hashes: Mapping[str, str | None]
+    strays: bool
+    images: Mapping[str, Volume | InputRefused] = field(default_factory=dict)
+
+    def open_tasks(self, job: Job) -> list[Task]:
+        """Tasks of the participant that are to be run."""
+        return [task for task in job.tasks if task.id not in self.begun.kept]
+
+
 def tell_nobody(_message: Begun | Finished) -> None:
     """Let an analysis go on without anyone who watches it."""
 
 
 def analyse_participant(job: Job, *, engine: Engine, tell: Callable[[Begun | Finished], None] = tell_nobody) -> str:
-    """Run the tasks of one participant that are not recorded yet, and write the record.
+    """Run the tasks of one participant that are not recorded yet, and write the record, all in this process.
 
     Parameters
     ----------
@@ -131,35 +165,101 @@ def analyse_participant(job: Job, *, engine: Engine, tell: Callable[[Begun | Fin
     InfrastructureError
         If the disk or the device fails; nothing recorded is lost.
     """
-    dataset, participant = job.tasks[0].dataset, job.participant
-    _sweep(job)
+    prepared = prepare(job, engine.model_id)
+    tell(prepared.begun)
+    writer = ParticipantWriter(job, prepared.begun, strays=prepared.strays)
+    for outcome in compute(job, prepared, engine):
+        tell(writer.write(outcome))
+    return writer.close()
+
+
+def prepare(job: Job, model_id: str) -> Prepared:
+    """Hash the scans of a participant, read its record, and so find what there is to do; nothing is touched.
+
+    Raises
+    ------
+    InfrastructureError
+        If the disk fails.
+    """
     hashes = scan_hashes(job.tasks, job.root)
-    prints = {task.id: task.fingerprint(hashes, engine.model_id, limits=job.limits) for task in job.tasks}
-    recorded = load_record(job.output, dataset, participant)
+    prints = {task.id: task.fingerprint(hashes, model_id, limits=job.limits) for task in job.tasks}
+    recorded = load_record(job.output, job.tasks[0].dataset, job.participant)
     kept = {name: record for name, record in recorded.items() if name in prints and record.key == prints[name].key}
-    tell(Begun(engine.model_id, prints, kept))
-    todo = [task for task in job.tasks if task.id not in kept]
-    records = dict(kept)
-    if todo:
-        with device_failures():
-            models = engine.load()
-        streams = Streams(
-            [choice for task in todo for choice in task.choices],
-            hashes,
-            read_registrations(job.derivatives, kept.values()),
-        )
+    return Prepared(Begun(job.participant, model_id, prints, kept), hashes, strays=not recorded.keys() <= prints.keys())
+
+
+def compute(job: Job, prepared: Prepared, engine: Engine) -> Iterator[Outcome]:
+    """Run the tasks of a participant that are not on record, one after another.
+
+    Raises
+    ------
+    InfrastructureError
+        If the disk or the device fails.
+    """
+    todo = prepared.open_tasks(job)
+    if not todo:
+        return
+    # with it comes torch, which takes seconds that a job without work should not cost
+    from vp_engine.cohort.results import announce, run_task
+
+    with device_failures():
+        models = engine.load()
+        known = read_registrations(job.derivatives, prepared.begun.kept.values())
+        streams = Streams([choice for task in todo for choice in task.choices], prepared.hashes, known)
         segmenter = SpillingSegmenter(models.segmenter, models.on_cpu)
-        scans = Scans(job.root, segmenter, limits=job.limits, streams=streams)
-        marked = {task.id: (task, prints[task.id]) for task in todo}
-        for name, record in _run(marked, scans, derivatives=job.derivatives, engine=engine):
-            records[name] = record
-            tell(Finished(name, record))
-    ordered = {task.id: records[task.id] for task in job.tasks}
-    if todo or set(recorded) != set(ordered):
-        return _save(job, ordered, model_id=engine.model_id, kept=len(kept))
-    remove_strays(job.derivatives, participant, ordered)
-    _log.info("sub-%s: %s", participant, _told(ordered, kept=len(kept)))
-    return sha256_of(job.record / "done.json")
+        scans = Scans(job.root, segmenter, limits=job.limits, streams=streams, images=prepared.images)
+        announce(todo, scans, engine)
+        for task in todo:
+            yield run_task(task, prepared.begun.fingerprints[task.id], scans, engine)
+
+
+class ParticipantWriter:
+    """Writes what comes of the tasks of one participant, and the record last.
+
+    Parameters
+    ----------
+    job : Job
+    begun : Begun
+        Of the participant.
+    strays : bool
+        Whether tasks are on record that are not asked for any more.
+    """
+
+    def __init__(self, job: Job, begun: Begun, *, strays: bool) -> None:
+        self._job = job
+        self._begun = begun
+        self._changed = strays
+        self._records = dict(begun.kept)
+        _sweep(job)
+
+    def write(self, outcome: Outcome) -> Finished:
+        """Write the files of one task.
+
+        Raises
+        ------
+        InfrastructureError
+            If the disk fails.
+        """
+        name = outcome.task.id
+        self._records[name] = outcome.write(self._job.derivatives)
+        self._changed = True
+        return Finished(self._job.participant, name, self._records[name])
+
+    def close(self) -> str:
+        """Write the record, if anything changed, and remove files that no task names; the sha256 of `done.json`.
+
+        Raises
+        ------
+        InfrastructureError
+            If the disk fails.
+        """
+        job, kept = self._job, len(self._begun.kept)
+        ordered = {task.id: self._records[task.id] for task in job.tasks}
+        if self._changed:
+            return _save(job, ordered, model_id=self._begun.model_id, kept=kept)
+        remove_strays(job.derivatives, job.participant, ordered)
+        _log.info("sub-%s: %s", job.participant, _told(ordered, kept=kept))
+        return sha256_of(job.record / "done.json")
 
 
 def give_up(job: Job, known: Known, *, model_id: str, status: str, reason: str) -> str:
@@ -210,18 +310,6 @@ def give_up(job: Job, known: Known, *, model_id: str, status: str, reason: str) 
 def _sweep(job: Job) -> None:
     sweep(job.record)
     sweep(job.derivatives / f"sub-{job.participant}")
-
-
-def _run(
-    todo: Mapping[str, tuple[Task, Fingerprint]], scans: Scans, *, derivatives: Path, engine: Engine
-) -> Iterator[tuple[str, TaskRecord]]:
-    # with it comes torch, which takes seconds that a job without work should not cost
-    from vp_engine.cohort.results import announce, run_task
-
-    with device_failures():
-        announce([task for task, _ in todo.values()], scans, engine)
-        for name, (task, fingerprint) in todo.items():
-            yield name, run_task(task, fingerprint, scans, engine, root=derivatives)
 
 
 def _save(job: Job, records: Mapping[str, TaskRecord], *, model_id: str, kept: int) -> str:

@@ -1,19 +1,18 @@
-"""One task run: the agent in its environment, and what comes of it as rows, masks and a transcript."""
+"""One task run: the agent in its environment, and what comes of it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from vp_engine.agent.loop import context_of, run_prompt
 from vp_engine.agent.transcript import Transcript
 from vp_engine.cohort.answers import answer
-from vp_engine.cohort.derivatives import Drawn, Written, write_cutouts, write_masks, write_transcript, write_transforms
+from vp_engine.cohort.drawn import Drawn, drawn_images, drawn_scans
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.flags import SESSION_LEFT_OUT
-from vp_engine.cohort.records import TaskRecord
+from vp_engine.cohort.outcome import Outcome, Row
 from vp_engine.cohort.scans import Scans
 from vp_engine.cohort.tasks import Fingerprint, Task, run_row
 from vp_engine.cohort.world import PHI_DISAGREES, CohortEnvironment, CohortWorld
@@ -22,8 +21,6 @@ from vp_engine.environment.values import Number, Text
 from vp_engine.errors import InputRefused, ProgramError
 
 _OUT_OF_TIME = "budget_seconds"
-
-Row = dict[str, Any]
 
 
 def announce(tasks: Iterable[Task], scans: Scans, engine: Engine) -> None:
@@ -54,8 +51,8 @@ def announce_program(code: str, world: CohortWorld, scans: Scans) -> None:
         scans.want(world.choice(call.session, call.suffix).scan.path, [call.structure])
 
 
-def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine, *, root: Path) -> TaskRecord:
-    """Run one task and write its derivatives.
+def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine) -> Outcome:
+    """Run one task; nothing is written yet.
 
     Parameters
     ----------
@@ -65,13 +62,11 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
     scans : Scans
         Shared by the tasks of the participant.
     engine : Engine
-    root : Path
-        Derivative dataset.
 
     Returns
     -------
-    TaskRecord
-        Whatever the data or the program did; its status says what.
+    Outcome
+        Whatever the data or the program did; the status of its row says what.
 
     Raises
     ------
@@ -80,31 +75,28 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
     """
     row = run_row(task, fingerprint, engine.model_id)
     if task.status is not None:
-        return _record(fingerprint, row | {"status": task.status, "reason": task.reason})
+        return Outcome(task, fingerprint, row | {"status": task.status, "reason": task.reason})
     started = engine.clock()
     world = _world(task, scans, engine)
     environment = CohortEnvironment(world, clock=engine.clock)
     try:
         transcript = run_prompt(engine.load().planner, task.prompt, environment, scope=task.scope, clock=engine.clock)
     except InputRefused as error:
-        return _record(fingerprint, row | {"status": "refused_input", "reason": f"{error.code}: {error.message}"})
+        refused = {"status": "refused_input", "reason": f"{error.code}: {error.message}"}
+        return Outcome(task, fingerprint, row | refused)
     status, reason = _outcome(transcript)
-    written = Written()
+    drawn = Drawn(between=tuple(world.aligned_pairs))
     measurements: list[Row] = []
     if status == "ok":
-        drawn = Drawn(world.delineated, world.regions(environment.saved), world.aligned_pairs)
-        written = write_masks(root, task, drawn, scans, record_id=fingerprint.record_id)
         cutouts = [(world.choice(one.image.session, one.image.suffix), one) for one in environment.cutouts]
-        write_cutouts(root, task, cutouts, scans, into=written)
+        regions = world.regions(environment.saved)
+        drawn = replace(drawn, scans=drawn_scans(world.delineated, regions, scans), images=drawn_images(cutouts, scans))
         program_sha256 = hashlib.sha256(transcript.program.encode()).hexdigest()
         common = {name: row[name] for name in ("model_id", "record_id")} | {"program_sha256": program_sha256}
         measurements = [measurement(task, result) | common for result in environment.reported]
     elif task.left_out:
         reason = f"{reason} Sessions without a scan for this: {', '.join(task.left_out)}."
-    written.outputs |= write_transforms(root, task.participant, world.aligned_pairs)
     told = {"answer": answer(transcript, environment.results, flags=_left_out(task)), "model_id": engine.model_id}
-    name, sha256 = write_transcript(root, task, transcript.as_json() | told)
-    written.outputs[name] = sha256
     row |= {
         "status": status,
         "reason": reason,
@@ -113,7 +105,7 @@ def run_task(task: Task, fingerprint: Fingerprint, scans: Scans, engine: Engine,
         "seconds": round(engine.clock() - started, 3),
         "device": scans.segmenter.device,
     }
-    return _record(fingerprint, row, measurements=measurements, written=written)
+    return Outcome(task, fingerprint, row, tuple(measurements), drawn, transcript.as_json() | told)
 
 
 def measurement(task: Task, result: Number | Text) -> Row:
@@ -170,11 +162,3 @@ def _outcome(transcript: Transcript) -> tuple[str, str | None]:
         return "timeout", reason
     # the agent contradicting itself is a fault of the model, not of the request
     return ("failed" if transcript.code == PHI_DISAGREES else transcript.status), reason
-
-
-def _record(
-    fingerprint: Fingerprint, row: Row, *, measurements: list[Row] | None = None, written: Written | None = None
-) -> TaskRecord:
-    written = written or Written()
-    rows = {"runs": [row], "measurements": measurements or [], "segmentations": written.segmentations}
-    return TaskRecord(fingerprint.key, row["status"], written.outputs, rows)

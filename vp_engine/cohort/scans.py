@@ -156,6 +156,8 @@ class Scans:
         What the gate accepts, if not the usual.
     streams : Streams, optional
         What is read together with which scan; without, each is read alone.
+    images : mapping, optional
+        Path → scans that were read ahead, or why the gate refuses them.
     """
 
     def __init__(
@@ -165,13 +167,15 @@ class Scans:
         *,
         limits: GateLimits | None = None,
         streams: Streams | None = None,
+        images: Mapping[str, Volume | InputRefused] | None = None,
     ) -> None:
         self.root = root
         self.segmenter = segmenter
         self.limits = limits
         self._streams = streams or Streams()
-        self._volumes: OrderedDict[str, Volume] = OrderedDict()
-        self._refused: dict[str, InputRefused] = {}
+        ahead = images or {}
+        self._volumes = OrderedDict((path, one) for path, one in ahead.items() if isinstance(one, Volume))
+        self._refused = {path: one for path, one in ahead.items() if isinstance(one, InputRefused)}
         self._wanted: dict[str, set[str]] = {}
         self._found: dict[tuple[str, str], Delineation] = {}
         self._seen: OrderedDict[str, Seen] = OrderedDict()

@@ -7,11 +7,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pyarrow.compute as pc
 
+from vp_engine.cohort.analyse import Analyse, Step
+from vp_engine.cohort.messages import Computed
 from vp_engine.cohort.participant import Job
 from vp_engine.cohort.records import task_id
 from vp_engine.cohort.tasks import shard_number
@@ -23,8 +26,6 @@ REMEMBERED = 20
 
 _log = logging.getLogger(__name__)
 
-Analyse = Callable[[Job], str]
-
 
 class Pace:
     """How many of the participants of a job are done, and how long the others will take.
@@ -33,25 +34,35 @@ class Pace:
     ----------
     total : int
         Participants.
+    clock : callable, optional
+        Seconds.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.done = 0
-        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._clock = clock
+        self._ends = deque([clock()], maxlen=REMEMBERED + 1)
+        self._seconds = self._computing_s = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Take note of a participant that is done."""
+    def add(self, computed: Computed | None = None) -> None:
+        """Take note of a participant that is done, and of how long models computed for it."""
         self.done += 1
-        self._seconds.append(seconds)
+        self._ends.append(self._clock())
+        if computed is not None:
+            self._seconds += computed.seconds
+            self._computing_s += computed.computing_s
 
     @property
     def per_minute(self) -> float:
         """Participants per minute; infinite when they took no time, 0 before the first."""
-        if not self._seconds:
-            return 0.0
-        spent = sum(self._seconds)
-        return 60 * len(self._seconds) / spent if spent else float("inf")
+        spent = self._ends[-1] - self._ends[0]
+        return 60 * (len(self._ends) - 1) / spent if spent else float("inf") if self.done else 0.0
+
+    @property
+    def computing(self) -> float:
+        """Share of the time in which models computed, since they are loaded; 0 when nothing was computed."""
+        return self._computing_s / self._seconds if self._computing_s else 0.0
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -59,7 +70,8 @@ class Pace:
         if not self.done:
             return text
         left = (self.total - self.done) / self.per_minute
-        return f"{text}, {self.per_minute:.3g} per minute, " + (f"about {duration(left)} left" if left else "all done")
+        text = f"{text}, {self.per_minute:.3g} per minute, " + (f"about {duration(left)} left" if left else "all done")
+        return f"{text}, models at work for {self.computing:.0%} of the time" if self.computing else text
 
 
 def duration(minutes: float) -> str:
@@ -87,22 +99,30 @@ def watched(analyse: Analyse, pace: Pace, tell: Callable[[Pace], None]) -> Analy
         Is given the pace.
     """
 
-    def analysed(job: Job) -> str:
-        started = time.monotonic()
-        with subject_log(subject_log_path(job.output, job.tasks[0].dataset, job.participant)) as note:
-            try:
-                sha256 = analyse(job)
-            except BaseException:
-                note(f"not finished\n{traceback.format_exc()}")
-                raise
-            finally:
+    def steps(jobs: Sequence[Job]) -> Iterator[Step]:
+        under_way: dict[str, SubjectLog] = {}
+        try:
+            for step in analyse(jobs):
+                job, name = step.job, step.job.participant
+                if step.ended is None:
+                    if name not in under_way:  # else it is begun again
+                        path = subject_log_path(job.output, job.tasks[0].dataset, name)
+                        under_way[name] = SubjectLog(path, name)
+                    yield step
+                    continue
+                log = under_way.pop(name)
                 for line in _outcomes(job):
-                    note(line)
-        pace.add(time.monotonic() - started)
-        tell(pace)
-        return sha256
+                    log.note(line)
+                log.close("" if isinstance(step.ended, str) else _told(step.ended))
+                if isinstance(step.ended, str):
+                    pace.add(step.computed)
+                    tell(pace)
+                yield step
+        finally:
+            for log in under_way.values():
+                log.close("not finished")
 
-    return analysed
+    return steps
 
 
 def participants_of(output: Path, dataset: str, shard: str, only: Sequence[str] = ()) -> int:
@@ -125,39 +145,52 @@ def subject_log_path(output: Path, dataset: str, participant: str) -> Path:
     return output / "logs" / dataset / f"sub-{participant}.log"
 
 
-@contextmanager
-def subject_log(path: Path) -> Iterator[Callable[[str], None]]:
-    """Keep what is logged meanwhile in a file too, after what it has; gives a function that adds a line of its own.
+class SubjectLog(logging.Handler):
+    """Keeps what is logged of a participant in a file of its own too, after what the file has.
 
     A log that cannot be written costs nothing but itself.
+
+    Parameters
+    ----------
+    path : Path
+    participant : str
+        Records about others are left out; those that name nobody are kept.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _Quiet(path, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        _log.warning("no log in %s: %s", path, error.strerror)
-        yield _nowhere
-        return
-    handler.setFormatter(_Lines())
-    logging.getLogger().addHandler(handler)
 
-    def note(text: str) -> None:
-        handler.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, text, None, None))
+    def __init__(self, path: Path, participant: str) -> None:
+        super().__init__()
+        self.setFormatter(_Lines())
+        self._participant = participant
+        self._file: IO[str] | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            _log.warning("no log in %s: %s", path, error.strerror)
+        logging.getLogger().addHandler(self)
+        self.note("begun")
 
-    try:
-        note("begun")
-        yield note
-    finally:
-        logging.getLogger().removeHandler(handler)
+    def note(self, text: str) -> None:
+        """Add a line of its own."""
+        self.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, text, None, None))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; on a full disk it is left out, which those tell who write what matters."""
+        if self._file is None or getattr(record, "participant", None) not in (None, self._participant):
+            return
         with suppress(OSError):
-            handler.close()
+            self._file.write(f"{self.format(record)}\n")
+            self._file.flush()
 
-
-class _Quiet(logging.FileHandler):
-    """A log whose faults, such as a full disk, are told by those who write what matters."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the base class
-        """Leave the line out."""
+    def close(self, last: str = "") -> None:
+        """Add a last line, if there is one, and close the file."""
+        if last:
+            self.note(last)
+        logging.getLogger().removeHandler(self)
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        super().close()
 
 
 class _Lines(logging.Formatter):
@@ -170,8 +203,8 @@ class _Lines(logging.Formatter):
         return f"{stamp} {record.levelname.lower()} " + "\n    ".join("\n".join(lines).splitlines())
 
 
-def _nowhere(_: str) -> None:
-    return
+def _told(error: Exception) -> str:
+    return "not finished\n" + "".join(traceback.format_exception(error))
 
 
 def _outcomes(job: Job) -> Iterator[str]:

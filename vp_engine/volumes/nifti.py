@@ -29,7 +29,7 @@ from vp_engine.volumes.forms import Affine, Placement, place
 from vp_engine.volumes.geometry import shear_of, spacing_of
 from vp_engine.volumes.header import HEADER_BYTES, NiftiHeader, check_header, header_version, parse_header
 from vp_engine.volumes.intake import GateLimits, check_path, name_in_dataset
-from vp_engine.volumes.volume import SpatialForms, Volume
+from vp_engine.volumes.volume import Grid, SpatialForms, Volume
 
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 _RIGHT_ANGLES = 1e-5
@@ -127,7 +127,7 @@ def read_labels(path: Path, *, root: Path | None = None, limits: GateLimits | No
         return _volume(scan, seen, np.dtype(np.int32))
 
 
-def write_labels(path: Path, labels: NDArray[np.integer], *, like: Volume, descrip: str = "") -> None:
+def write_labels(path: Path, labels: NDArray[np.integer], *, like: Volume | Grid, descrip: str = "") -> None:
     """Write a label map in the geometry of an image, with identical shape, affine, sform and qform.
 
     Parameters
@@ -136,7 +136,7 @@ def write_labels(path: Path, labels: NDArray[np.integer], *, like: Volume, descr
         ``.nii.gz`` or ``.nii``.
     labels : np.ndarray, shape (X, Y, Z), integer
         0 to 65535, on the grid of `like`; stored as uint8 when they fit.
-    like : Volume
+    like : Volume or Grid
         Only its geometry is used.
     descrip : str
         Up to 79 ASCII characters for the header.
@@ -304,7 +304,7 @@ def _forms_of(affine: Affine, shape: tuple[int, ...]) -> SpatialForms:
     )
 
 
-def _write(path: Path, data: NDArray[Any], *, like: Volume, descrip: str) -> None:
+def _write(path: Path, data: NDArray[Any], *, like: Volume | Grid, descrip: str) -> None:
     """Same input, same bytes: no time and no name in the gzip header."""
     if not descrip.isascii() or len(descrip) > 79:
         raise ValueError(f"descrip must be at most 79 ASCII characters, got {descrip!r}")

@@ -38,6 +38,31 @@ class SpatialForms:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Where the voxels of an image lie, without the voxels.
+
+    Attributes
+    ----------
+    shape : tuple of int, length 3
+        Voxels along each axis.
+    affine : np.ndarray, shape (4, 4), float64
+        Voxel index to world, RAS+ mm.
+    forms : SpatialForms, optional
+        As in `Volume`.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    forms: SpatialForms | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along each axis, in mm."""
+        x, y, z = spacing_of(self.affine)
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Volume:
     """An image or a label map on its native grid.
 
@@ -68,10 +93,14 @@ class Volume:
         return x, y, z
 
     @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.shape, self.affine, self.forms)
+
+    @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along each axis, in mm."""
-        x, y, z = spacing_of(self.affine)
-        return float(x), float(y), float(z)
+        return self.grid.spacing_mm
 
     @property
     def axcodes(self) -> tuple[str, str, str]:
