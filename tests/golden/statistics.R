@@ -25,7 +25,7 @@ named <- function(terms) {
 t_interval <- function(t, df) {
   # its precision is told to be less than full at the far ends of the range only
   root <- function(p) {
-    suppressWarnings(uniroot(function(nc) pt(t, df, nc) - p, c(t - 12 - abs(t), t + 12 + abs(t)), tol = 1e-13)$root)
+    suppressWarnings(uniroot(function(nc) pt(t, df, nc) - p, c(t - 12 - 2 * abs(t), t + 12 + 2 * abs(t)), tol = 1e-13)$root)
   }
   c(root(0.975), root(0.025))
 }
@@ -101,7 +101,7 @@ golden$residual <- per_target(cross, targets, function(d, t) {
   d$y <- d[[t]] - coef(lm(model(t, "icv"), d))[["icv"]] * (d$icv - mean(d$icv))
   linear(model("y", full), d, lost = 1)
 })
-golden$mixed <- per_target(visits, paste0("t", 0:2), function(d, t) mixed(model(t, "group + years + age + (1 | participant)"), d))
+golden$mixed <- per_target(visits, paste0("t", 0:3), function(d, t) mixed(model(t, "group + years + age + (1 | participant)"), d))
 
 # Corrected p values: over one term, and over all terms but the intercept.
 p_of <- function(models, term) sapply(models, function(m) Filter(function(x) x$term == term, m)[[1]]$p)
@@ -120,6 +120,14 @@ golden$adjusted <- list(
 # The usual Hedges' g of two groups. effectsize has the exact factor where we have Hedges' approximation, so: Cohen's d.
 d <- cohens_d(t0 ~ factor(group, levels = c("patient", "control")), data = cross, ci = 0.95)
 golden$cohens_d <- list(d = d$Cohens_d, low = d$CI_low, high = d$CI_high)
+
+# Ends of intervals over a range of t, its sign and few to many degrees of freedom.
+grid <- expand.grid(t = c(-12, -3, -0.5, 0, 1e-9, 0.5, 2.2, 8), df = c(1, 3.7, 20, 97, 9990))
+golden$noncentral <- lapply(seq_len(nrow(grid)), function(i) {
+  f <- f_interval(grid$t[i]^2, grid$df[i])
+  t <- t_interval(grid$t[i], grid$df[i])
+  list(t = grid$t[i], df = grid$df[i], t_low = t[1], t_high = t[2], f_low = f[1], f_high = f[2])
+})
 
 # Checks of assumptions, and centiles by leaving one out, on t0.
 fit <- lm(model("t0", full), cross)

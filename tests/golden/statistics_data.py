@@ -38,7 +38,7 @@ def cross(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def visits(rng: np.random.Generator) -> pd.DataFrame:
-    """One to four visits of 40 people, two structures that stay themselves and one that does not."""
+    """One to four visits of 40 people, four structures, ever less their own."""
     table = people(rng, 40)
     table = table.loc[table.index.repeat(rng.integers(1, 5, 40))].reset_index(drop=True)
     table["session"] = (table.groupby("participant").cumcount() + 1).astype(str)
@@ -47,6 +47,9 @@ def visits(rng: np.random.Generator) -> pd.DataFrame:
     for number, share in enumerate((1.0, 0.3, 0.0)):
         expected = 3500 - 150 * (table["group"] == "patient") - 20 * table["years"] - 5 * table["age"]
         table[f"t{number}"] = (expected + share * own + rng.normal(0, 90, len(table))).round(2)
+    # visits that differ from each other more than people do: no variance is left between participants
+    noise = pd.Series(rng.normal(0, 90, len(table)))
+    table["t3"] = (expected + noise - noise.groupby(table["participant"]).transform("mean")).round(2)
     return table
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.results_fakes import number
 from vp_engine.stats.checks import breusch_pagan_p, cooks_distance, normality_p, variance_inflation
 from vp_engine.stats.design import make_design
+from vp_engine.stats.effects import noncentral_f_interval, noncentral_t_interval
 from vp_engine.stats.harmonisation import combat
 from vp_engine.stats.linear import fit_linear, leverages
 from vp_engine.stats.models import StatisticSpec, analyse_statistic, fit_statistics, model_samples, read_model
@@ -33,7 +34,7 @@ def read(name: str) -> pd.DataFrame:
 def cohort(name: str, targets: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measurements, with head sizes, and covariates."""
     table = read(name)
-    table["session"] = table["session"] if "session" in table else None
+    table["session"] = table.get("session", None)
     rows = []
     for person in table.to_dict("records"):
         who = ("d", person["participant"], person["session"])
@@ -81,13 +82,13 @@ def test_linear_models(name: str, options: Options) -> None:
 
 
 def test_mixed_models() -> None:
-    rows, covariates = cohort("visits", ("t0", "t1", "t2"))
+    rows, covariates = cohort("visits", ("t0", "t1", "t2", "t3"))
     spec = StatisticSpec("s", ROWS, "value ~ group + years + age", Options(sessions="mixed"))
     found = fit_statistics(rows, covariates, spec)
     agree(found, {target: one["terms"] for target, one in GOLDEN["mixed"].items()})
     zero = {target for target, one in GOLDEN["mixed"].items() if one["between"] < 1e-6 * one["within"]}
     flagged = found[found["flags"].map(lambda flags: "random_intercept_zero" in flags)]
-    assert set(flagged["target"]) == zero
+    assert set(flagged["target"]) == zero == {"t3"}
 
 
 @pytest.mark.parametrize("family", ["term", "statistic"])
@@ -116,6 +117,13 @@ def test_standardised_difference_of_two_groups() -> None:
     # effectsize finds the ends by minimising, to about four digits
     assert own["effect_ci_low"] / correction == pytest.approx(golden["low"], abs=2e-4)
     assert own["effect_ci_high"] / correction == pytest.approx(golden["high"], abs=2e-4)
+
+
+@pytest.mark.parametrize("golden", GOLDEN["noncentral"], ids=lambda one: f"{one['t']}-{one['df']}")
+def test_intervals_of_noncentral_distributions(golden: dict[str, float]) -> None:
+    t, f = (noncentral_t_interval(golden["t"], golden["df"]), noncentral_f_interval(golden["t"] ** 2, golden["df"]))
+    assert t == pytest.approx((golden["t_low"], golden["t_high"]), rel=1e-6, abs=1e-6)
+    assert f == pytest.approx((golden["f_low"], golden["f_high"]), rel=1e-6, abs=1e-6)
 
 
 def test_checks_of_assumptions() -> None:
@@ -167,8 +175,8 @@ def test_combat_without_one_value_leaves_the_other_structures_alone() -> None:
     site = table["site"].map({"a": 0, "b": 1, "c": 2}).to_numpy(dtype=np.intp)
     age = table[["age"]].to_numpy(dtype=float)
     with_gap = np.column_stack([values, table["t3"]])
-    whole = combat(values, site, age).values
-    gap = combat(with_gap, site, age).values
+    whole = combat(values, site, age).cleaned
+    gap = combat(with_gap, site, age).cleaned
     assert np.isnan(gap[7, 4])
     assert np.isfinite(np.delete(gap, 7, axis=0)).all()
     # a fifth structure changes only what the sites' estimates are drawn towards

@@ -13,6 +13,8 @@ LEVEL = 0.95
 MAX_T = 1000.0
 """Of larger t there is no interval: the noncentral distributions cannot be computed."""
 
+_TAIL = (1 - LEVEL) / 2
+
 HEDGES_G = "hedges_g"
 PARTIAL_R2 = "partial_r2"
 
@@ -74,11 +76,12 @@ def noncentral_t_interval(t: float, df: float) -> tuple[float, float]:
     """Noncentralities for which an observed t lies at the upper and at the lower 2.5 % of its distribution."""
     if not abs(t) <= MAX_T:
         return np.nan, np.nan
-    tail = (1 - LEVEL) / 2
-    # with few degrees of freedom the distance is a share of t
-    step = 4.0 + abs(t)
-    low = _root(lambda nc: 1 - tail - float(stats.nct.cdf(t, df, nc)), t, -step)
-    high = _root(lambda nc: float(stats.nct.cdf(t, df, nc)) - tail, t, step)
+    if t < 0:
+        low, high = noncentral_t_interval(-t, df)
+        return -high, -low
+    step = 4.0 * np.sqrt(1 + t**2 / (2 * df))
+    low = _root(lambda nc: 1 - _TAIL - float(stats.nct.cdf(t, df, nc)), t, -step)
+    high = _root(lambda nc: float(stats.nct.cdf(t, df, nc)) - _TAIL, t, step)
     return low, high
 
 
@@ -86,24 +89,28 @@ def noncentral_f_interval(f: float, df: float) -> tuple[float, float]:
     """The same for an F with one numerator degree of freedom; an end that does not exist is 0."""
     if not f <= MAX_T**2:
         return np.nan, np.nan
-    tail = (1 - LEVEL) / 2
 
     def below(nc: float) -> float:
         # not `sf`, which is wrong for a noncentrality of 0 in SciPy 1.17
         return float(stats.ncf.cdf(f, 1, df, nc))
 
     low, high = 0.0, 0.0
-    if below(0.0) > 1 - tail:
-        low = float(optimize.brentq(lambda nc: below(nc) - (1 - tail), 0.0, f, xtol=1e-12, rtol=1e-12))
-    if below(0.0) > tail:
-        high = _root(lambda nc: below(nc) - tail, f, 4.0 + f)
+    if below(0.0) > 1 - _TAIL:
+        low = float(optimize.brentq(lambda nc: below(nc) - (1 - _TAIL), 0.0, f, xtol=1e-12, rtol=1e-12))
+    if below(0.0) > _TAIL:
+        high = _root(lambda nc: below(nc) - _TAIL, f, 4.0 + f)
     return low, high
 
 
 def _root(function: Callable[[float], float], start: float, step: float) -> float:
-    """Where a function that falls from `start` outwards, beginning above 0, is 0."""
+    """Where a function that falls from `start` outwards, beginning above 0 and ending at minus the tail, is 0."""
+
+    def finite(nc: float) -> float:
+        value = function(nc)
+        return -_TAIL if np.isnan(value) else value  # SciPy has no value far out, where the end is reached
+
     far = start + step
-    while function(far) > 0:
+    while finite(far) > 0:
         step *= 2
         far = start + step
-    return float(optimize.brentq(function, start, far, xtol=1e-12, rtol=1e-12))
+    return float(optimize.brentq(finite, start, far, xtol=1e-12, rtol=1e-12))

@@ -23,13 +23,13 @@ class Harmonised:
 
     Attributes
     ----------
-    values : float64 (N, F)
+    cleaned : float64 (N, F)
         Missing where the values given were.
     shrunk : bool
         Whether the sites' estimates were drawn towards each other, for which at least two structures are needed.
     """
 
-    values: Array
+    cleaned: Array
     shrunk: bool
 
 
@@ -93,8 +93,8 @@ def combat(values: Array, site: npt.NDArray[np.intp], covariates: Array) -> Harm
         own_features = ~flat & there[rows].any(axis=0)
         of_site = standard[np.ix_(rows, own_features)]
         shift, scale = _site_estimates(of_site, shrunk=shrunk and int(own_features.sum()) >= _LEAST)
-        cleaned = (of_site - shift) / np.sqrt(scale) * spread[own_features]
-        harmonised[np.ix_(rows, own_features)] = cleaned + fixed[np.ix_(rows, own_features)]
+        plain = (of_site - shift) / np.sqrt(scale) * spread[own_features]
+        harmonised[np.ix_(rows, own_features)] = plain + fixed[np.ix_(rows, own_features)]
     return Harmonised(harmonised, shrunk)
 
 

@@ -129,7 +129,7 @@ def _harmonised(prepared: Mapping[Key, Prepared], model: Model, column: str) -> 
         )
         return {key: replace(one, fault=mixed_up) for key, one in prepared.items()}
     how = f"ComBat over {len(sites)} sites ({column}) and {len(prepared)} structures, keeping the columns of the model"
-    harmonised = pd.DataFrame(found.values, index=values.index, columns=values.columns)
+    harmonised = pd.DataFrame(found.cleaned, index=values.index, columns=values.columns)
     result = {}
     for number, (key, one) in enumerate(prepared.items()):
         frame = one.sample.frame
