@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from vp_engine.report.figures import unit_text
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: key of the row, title, and whether it holds numbers (aligned to the right)."""
+    """A column of a table.
+
+    Attributes
+    ----------
+    key, title : str
+        Of the rows, and for the reader.
+    number : bool
+        Whether it holds numbers, which are aligned to the right.
+    long : bool
+        Whether it holds sentences, which need room.
+    group : str
+        Title over it and its neighbours with the same.
+    """
 
     key: str
     title: str
     number: bool = False
+    long: bool = False
+    group: str = ""
 
 
-TERM_COLUMNS = (
-    Column("target", "Structure"),
-    Column("measure", "Measure"),
-    Column("term", "Term"),
-    Column("estimate", "Estimate", number=True),
-    Column("interval", "95 % interval", number=True),
-    Column("p", "p", number=True),
-    Column("p_fdr", "p corrected", number=True),
-    Column("effect", "Effect size", number=True),
-    Column("n", "n", number=True),
-    Column("n_excluded", "Excluded", number=True),
-)
+_FACTORS = re.compile(r":(?![^\[]*\])")  # a level may hold a colon
+
+ANALYSES = {"all": "All measurements", "excluded": "With exclusions"}
+"""Titles of the analyses of a statistic, in the order they are shown."""
+
 NUMBER_COLUMNS = (
     Column("target", "Structure"),
     Column("measure", "Measure"),
@@ -47,24 +56,28 @@ NUMBER_COLUMNS = (
 OUTCOME_COLUMNS = (Column("id", "Prompt"), Column("total", "Asked", number=True))
 REASON_COLUMNS = (
     Column("prompt_id", "Prompt"),
-    Column("outcome", "Outcome"),
-    Column("reason", "Reason"),
+    Column("outcome", "Outcome", long=True),
+    Column("reason", "Reason", long=True),
     Column("count", "Times", number=True),
-    Column("examples", "For example"),
+    Column("examples", "For example", long=True),
 )
 TROUBLE_COLUMNS = (
     Column("who", "Participant"),
     Column("count", "Prompts", number=True),
-    Column("statuses", "Outcomes"),
+    Column("statuses", "Outcomes", long=True),
 )
 ANSWER_COLUMNS = (
     Column("prompt_id", "Prompt"),
     Column("target", "Structure"),
     Column("measure", "Asked"),
-    Column("text", "Answer"),
+    Column("text", "Answer", long=True),
     Column("n", "Times", number=True),
 )
-FLAG_COLUMNS = (Column("flag", "Flag"), Column("count", "Images", number=True), Column("examples", "For example"))
+FLAG_COLUMNS = (
+    Column("flag", "Flag"),
+    Column("count", "Images", number=True),
+    Column("examples", "For example", long=True),
+)
 LOW_COLUMNS = (
     Column("who", "Scan"),
     Column("prompt_id", "Prompt"),
@@ -82,30 +95,128 @@ def words(name: str | None) -> str:
     return re.sub("_NNN$", " (each)", name or "").replace("_", " ")
 
 
+def term_columns(analyses: Sequence[str]) -> list[Column]:
+    """Columns of the main table of a statistic: what was found, the analyses side by side."""
+    columns = [Column("target", "Structure"), Column("term", "Term")]
+    for name in analyses:
+        group = ANALYSES[name] if len(analyses) > 1 else ""
+        columns += [
+            Column(f"{name}_estimate", "Estimate", number=True, group=group),
+            Column(f"{name}_interval", "95 % interval", number=True, group=group),
+            Column(f"{name}_effect", "Effect size", number=True, group=group),
+            Column(f"{name}_p_fdr", "p corrected", number=True, group=group),
+            Column(f"{name}_n", "n", number=True, group=group),
+        ]
+    return columns
+
+
+def detail_columns(analyses: Sequence[str], *, permuted: bool) -> list[Column]:
+    """Columns of the table of details: everything else that the models gave."""
+    columns = [Column("target", "Structure"), Column("term", "Term")]
+    for name in analyses:
+        group = ANALYSES[name] if len(analyses) > 1 else ""
+        columns += [
+            Column(f"{name}_std_error", "Standard error", number=True, group=group),
+            Column(f"{name}_statistic", "t", number=True, group=group),
+            Column(f"{name}_df", "df", number=True, group=group),
+            Column(f"{name}_p", "p", number=True, group=group),
+            Column(f"{name}_p_bonferroni", "p Bonferroni", number=True, group=group),
+        ]
+        columns += [Column(f"{name}_p_permutation", "p permuted", number=True, group=group)] if permuted else []
+        columns += [Column(f"{name}_n_excluded", "Not used", number=True, group=group)]
+    return columns
+
+
+def term_text(term: str, references: Mapping[str, str]) -> str:
+    """A term of a model in words.
+
+    Parameters
+    ----------
+    term : str
+        As patsy names it.
+    references : mapping of str to str
+        Column → level that the others are compared with.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> term_text("group[T.patient]", {"group": "control"}), term_text("group[T.patient]:age", {"group": "control"})
+    ('group: patient against control', 'group: patient against control, by age')
+    """
+    parts = []
+    for factor in _FACTORS.split(term):
+        column, bracket, level = factor.partition("[T.")
+        name = re.sub(r"^C\((.*)\)$", r"\1", column)
+        against = f" against {references[name]}" if name in references else ""
+        parts.append(f"{name}: {level.removesuffix(']')}{against}" if bracket else name)
+    return ", by ".join(parts)
+
+
+def term_rows(table: pd.DataFrame, analyses: Sequence[str], references: Mapping[str, str]) -> list[dict[str, str]]:
+    """Rows of both tables: one per structure and term, in the order of the table `statistics`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the table `statistics` of one statistic and measure.
+    analyses : sequence of str
+        Which of the analyses there are.
+    references : mapping of str to str
+        As in `term_text`.
+    """
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for row in table[table["analysis"].isin(analyses)].to_dict("records"):
+        name = {"target": words(row["target"]), "term": term_text(row["term"], references)}
+        own = rows.setdefault((row["target"], row["term"]), name)
+        own |= {f"{row['analysis']}_{key}": text for key, text in term_cells(row).items()}
+    blank = {column.key: "" for column in [*term_columns(analyses), *detail_columns(analyses, permuted=True)]}
+    return [blank | own for own in rows.values()]
+
+
 def term_cells(row: Mapping[Any, Any]) -> dict[str, str]:
-    """A row of the table `statistics` as text."""
-    interval = "" if pd.isna(row["estimate"]) else f"{number_text(row['ci_low'])} to {number_text(row['ci_high'])}"
-    name = {"hedges_g": "g", "partial_r2": "partial R²"}.get(row["effect_size_name"], "")
-    effect = "" if pd.isna(row["effect_size"]) else f"{name} = {number_text(round(row['effect_size'], 2))}"
+    """The numbers of a row of the table `statistics` as text."""
+    fitted = not pd.isna(row["estimate"])
+    interval = f"{number_text(row['ci_low'])} to {number_text(row['ci_high'])}" if fitted else ""
     return {
-        "target": words(row["target"]),
-        "measure": words(row["measure"]),
-        "term": row["term"],
         "estimate": number_text(row["estimate"]),
         "interval": interval,
-        "p": p_text(row["p"]),
-        "p_fdr": p_text(row["p_fdr"]),
-        "effect": effect,
-        "n": str(row["n"]),
-        "n_excluded": str(row["n_excluded"]),
+        "effect": effect_text(row),
+        "n": f"{row['n']:,}",
+        "n_excluded": f"{row['n_excluded']:,}",
+        **{key: number_text(row[key]) for key in ("std_error", "statistic", "df")},
+        **{key: p_text(row[key]) for key in ("p", "p_fdr", "p_bonferroni", "p_permutation")},
     }
+
+
+def effect_text(row: Mapping[Any, Any]) -> str:
+    """Effect size with its 95 % interval, where there is one; empty when there is none."""
+    if pd.isna(row["effect_size"]):
+        return ""
+    name = {"hedges_g": "g", "partial_r2": "partial R²"}.get(row["effect_size_name"], str(row["effect_size_name"]))
+    size, low, high = (hundredths_text(row[key]) for key in ("effect_size", "effect_ci_low", "effect_ci_high"))
+    return f"{name} = {size}" + (f" ({low} to {high})" if low and high else "")
 
 
 def number_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `summarise_numbers` as text."""
     named = {key: words(row[key]) for key in ("target", "measure")}
     numbers = {key: number_text(row[key]) for key in ("mean", "sd", "min", "max")}
-    return {**row, **named, **numbers, "unit": row["unit"] or ""}
+    return {**row, **named, **numbers, "unit": unit_text(row["unit"])}
+
+
+def hundredths_text(value: float | None) -> str:
+    """A number with two digits after the point; empty when there is none.
+
+    >>> hundredths_text(-0.001), hundredths_text(-7.7659)
+    ('0.00', '\N{MINUS SIGN}7.77')
+    """
+    if value is None or pd.isna(value):
+        return ""
+    text = f"{round(value, 2) + 0.0:.2f}"
+    return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else text
 
 
 def number_text(value: float | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +13,38 @@ import jinja2
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from jinja2.utils import htmlsafe_json_dumps
 
-from vp_engine import __version__
-from vp_engine.report import cells, summary
-from vp_engine.report.figures import SavedFigure, save_distributions, save_effects
-from vp_engine.stats.models import StatisticSpec, model_samples
+from vp_engine.report import cells, methods, summary
+from vp_engine.report.methods import Setup
+from vp_engine.report.quality import FAR, LOW_QC, ScanQuality, gallery_data
+from vp_engine.report.results import MAX_ROWS, Tables, tell_statistics
+from vp_engine.report.slices import COLOURS
+from vp_engine.report.viewer import Case, packed_script
+from vp_engine.stats.spec import CENTILE_COLUMNS, EXCLUSION_COLUMNS, StatisticSpec
+from vp_engine.stats.spec import COLUMNS as STATISTIC_COLUMNS
 from vp_engine.tables.parquet import read_table
 from vp_engine.tables.publish import publishing
 
-MAX_ROWS = 200
-"""Rows a table of the report shows at most."""
+MAX_THUMBNAILS = 10_000
+"""Thumbnails that travel inside the page at most, the ones to look at first."""
 
-MAX_PICTURES = 24
-"""Pictures of delineations the report shows at most."""
+STATIC_THUMBNAILS = 12
+"""Thumbnails that are seen without JavaScript."""
 
-MAX_PICTURE_BYTES = 2_000_000
-"""Largest picture that is taken into the report."""
+CHUNK = 64
+"""Thumbnails of one block of the page: read only when one of them is seen."""
 
 _FOLDER = Path(__file__).resolve().parent
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PLANNED = ("dataset", "participant", "prompt_id", "prompt", "scope", "images")
-_RUN = ("dataset", "participant", "session", "prompt_id", "status", "reason", "vp_engine_version")
+_PLANNED = ("dataset", "participant", "session", "prompt_id", "prompt", "scope", "images", "days")
+_RUN = (
+    "dataset", "participant", "session", "prompt_id", "status", "reason", "program", "device", "model_id",
+    "vp_engine_version",
+)  # fmt: skip
 _MEASURED = (
     "dataset", "participant", "session", "prompt_id", "target", "measure", "value", "text", "unit", "image", "qc_score",
     "flags", "model_id",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture of a delineation for the report.
-
-    Attributes
-    ----------
-    path : Path
-        PNG file, such as `mosaic_png` makes.
-    caption : str
-        Whose, and what is outlined.
-    """
-
-    path: Path
-    caption: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,18 +54,24 @@ class ReportExtras:
     Attributes
     ----------
     statistics : tuple of StatisticSpec
-        As configured; the first gets a figure of its values.
+        As configured.
     covariates : DataFrame, optional
-        As `fit_statistics` had them; without them there is no figure of values.
-    pictures : tuple of Picture
-        Delineations to look at; the first 24 are shown.
+        As `fit_statistics` had them; without them there are no figures of values.
+    scans : tuple of ScanQuality
+        From `judge_scans`: every scan on which something was delineated, with its thumbnail.
+    cases : tuple of Case
+        Scans for the viewer.
+    setup : Setup
+        How the run was set up.
     limits : str
         What the weights cannot do, from their model card; empty lines separate paragraphs.
     """
 
     statistics: tuple[StatisticSpec, ...] = ()
     covariates: pd.DataFrame | None = None
-    pictures: tuple[Picture, ...] = ()
+    scans: tuple[ScanQuality, ...] = ()
+    cases: tuple[Case, ...] = ()
+    setup: Setup = field(default_factory=Setup)
     limits: str = ""
 
 
@@ -97,30 +95,41 @@ def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Pa
     Raises
     ------
     TableError
-        If a table is missing or damaged; `statistics` may be missing.
+        If a table is missing or damaged; `statistics`, `exclusions`, `centiles` and `segmentations` may be missing.
     ConfigError
         If a statistic does not fit the covariates.
-    ValueError
-        If a picture is no PNG or too large.
     """
     extras = extras or ReportExtras()
-    tables = results_dir / "tables"
-    plan = read_table(results_dir / "plan.parquet", "plan", columns=_PLANNED)
-    runs = read_table(tables / "runs", "runs", columns=_RUN)
-    measurements = read_table(tables / "measurements", "measurements", columns=_MEASURED)
-    found = _statistics_table(tables)
-    values = None
-    if extras.statistics and extras.covariates is not None:
-        values = _values_figure(measurements, extras.covariates, extras.statistics[0], results_dir / "figures")
+    folder = results_dir / "tables"
+    segmentations = _optional(folder, "segmentations", ("target", "spacing_mm", "qc_score"))
+    tables = Tables(
+        plan=read_table(results_dir / "plan.parquet", "plan", columns=_PLANNED),
+        runs=read_table(folder / "runs", "runs", columns=_RUN),
+        measurements=read_table(folder / "measurements", "measurements", columns=_MEASURED),
+        statistics=_optional(folder, "statistics", STATISTIC_COLUMNS).to_pandas(),
+        exclusions=_optional(folder, "exclusions", EXCLUSION_COLUMNS).to_pandas(),
+        centiles=_optional(folder, "centiles", CENTILE_COLUMNS).to_pandas(),
+    )
+    statistics = tell_statistics(tables, extras.statistics, extras.covariates, results_dir / "figures")
+    text = methods.methods_text(tables.plan, tables.runs, segmentations, statistics, extras.setup)
+    viewer = bool(extras.cases)
+    cited = methods.citations([line for one in statistics for line in one["methods"]], viewer=viewer)
     content = {
         "title": "Cohort report",
-        **_asked(plan, runs),
-        "statistics": [_statistic(rows, measurements, results_dir / "figures", values) for rows in found],
-        **_measured(measurements),
-        "pictures": [_embedded_picture(picture) for picture in extras.pictures[:MAX_PICTURES]],
-        "pictures_left": max(0, len(extras.pictures) - MAX_PICTURES),
-        "versions": _versions(runs, measurements),
+        **_asked(tables.plan, tables.runs),
+        "statistics": statistics,
+        **_measured(tables.measurements),
+        **_gallery(extras.scans),
+        **_viewer(extras.cases, extras.scans),
+        "methods": text,
+        "citations": cited,
+        "methods_plain": methods.plain_text(text, cited),
+        "versions": methods.versions(tables.runs, tables.measurements, viewer=viewer),
+        "hashes": methods.hashes(results_dir),
+        "licences": methods.licences(extras.setup, viewer=viewer),
         "limits": [part.strip() for part in extras.limits.split("\n\n") if part.strip()],
+        "low_limit": LOW_QC,
+        "far_limit": FAR,
     }
     path = results_dir / "report.html"
     with publishing(path) as file:
@@ -129,9 +138,10 @@ def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Pa
 
 
 def _render(content: dict[str, Any]) -> str:
-    """The page; its style sheet is the only one that the page itself allows."""
-    style = (_FOLDER / "report.css").read_bytes()
-    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    """The page; its style sheet and its scripts are the only ones that the page itself allows."""
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+    scripts = [_digest(script), *([_digest(content["niivue_script"])] if content["niivue_script"] else [])]
     environment = jinja2.Environment(
         autoescape=True,
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -140,12 +150,27 @@ def _render(content: dict[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.jinja").render(content, style_hash=f"sha256-{digest}")
+    environment.filters["figure_uri"] = _figure_uri
+    return environment.get_template("report.html.jinja").render(
+        content, style_hash=_digest(style), script_hashes=scripts
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _optional(folder: Path, name: str, columns: tuple[str, ...]) -> pa.Table:
+    """A table that a run may not have; then one without rows."""
+    if not (folder / name).is_dir():
+        return pa.table({column: [] for column in columns})
+    return read_table(folder / name, name, columns=columns)
 
 
 def _asked(plan: pa.Table, runs: pa.Table) -> dict[str, Any]:
-    """Prompts, and what became of them."""
-    prompts = summary.summarise_prompts(plan, runs)
+    """Prompts, the programs they became, and what became of them."""
+    programs = summary.summarise_programs(runs)
+    prompts = [row | {"programs": programs.get(row["id"], [])} for row in summary.summarise_prompts(plan, runs)]
     occurring = [status for status in summary.STATUSES if status == "ok" or any(p["counts"][status] for p in prompts)]
     reasons = summary.summarise_reasons(runs)
     troubled, troubled_total = summary.list_troubled(runs)
@@ -179,68 +204,6 @@ def _asked(plan: pa.Table, runs: pa.Table) -> dict[str, Any]:
     }
 
 
-def _statistics_table(tables: Path) -> list[pd.DataFrame]:
-    """Rows of each statistic, in order of their ids; none when none were computed."""
-    if not (tables / "statistics").is_dir():
-        return []
-    table = read_table(tables / "statistics", "statistics").to_pandas()
-    return [rows for _, rows in table.groupby("statistic_id", sort=True)]
-
-
-def _statistic(
-    rows: pd.DataFrame, measurements: pa.Table, folder: Path, values: tuple[str, SavedFigure] | None
-) -> dict[str, Any]:
-    """One statistic: figures, terms, methods."""
-    statistic_id = str(rows["statistic_id"].iloc[0])
-    figures = [_embedded_figure(values[1])] if values is not None and values[0] == statistic_id else []
-    for measure, own in rows.groupby("measure", sort=True):
-        unit = _unit_of(measurements, str(measure))
-        figure = save_effects(own, unit, folder, f"{statistic_id}_{measure}_effects")
-        if figure is not None:
-            figures.append(_embedded_figure(figure))
-    shown = rows[rows["term"] != "Intercept"]
-    return {
-        "id": statistic_id,
-        "model": rows["model"].iloc[0],
-        "figures": figures,
-        "columns": cells.TERM_COLUMNS,
-        "rows": [cells.term_cells(row) for row in shown.head(MAX_ROWS).to_dict("records")],
-        "left": max(0, len(shown) - MAX_ROWS),
-        "methods": _methods(rows),
-    }
-
-
-def _values_figure(
-    measurements: pa.Table, covariates: pd.DataFrame, spec: StatisticSpec, folder: Path
-) -> tuple[str, SavedFigure] | None:
-    """The values of the first statistic's first measure, with its id."""
-    prompts = pa.array(spec.rows.get("prompt", ()), pa.string())
-    asked = measurements.filter(pc.is_in(measurements.column("prompt_id"), value_set=prompts))
-    samples = model_samples(asked.to_pandas(), covariates, spec)
-    if samples.empty:
-        return None
-    measure = min(samples["measure"])
-    own = samples[samples["measure"] == measure]
-    return spec.id, save_distributions(own, folder, f"{spec.id}_{measure}_values")
-
-
-def _unit_of(measurements: pa.Table, measure: str) -> str | None:
-    """Unit of a measure when all its numbers share one."""
-    own = measurements.filter(pc.equal(measurements.column("measure"), measure))
-    units = pc.unique(own.column("unit").drop_null()).to_pylist()
-    return str(units[0]) if len(units) == 1 else None
-
-
-def _methods(rows: pd.DataFrame) -> list[str]:
-    """Each way numbers were made, once, with the structures it is about."""
-    lines = []
-    for method, own in rows.groupby("method", sort=False):
-        targets = sorted({cells.words(target) for target in own["target"]})
-        named = ", ".join(targets[:6]) + (f" and {len(targets) - 6} more" if len(targets) > 6 else "")
-        lines.append(f"{named}: {method}")
-    return lines
-
-
 def _measured(measurements: pa.Table) -> dict[str, Any]:
     """Numbers, answers, flags and doubtful delineations."""
     numbers = summary.summarise_numbers(measurements)
@@ -259,30 +222,64 @@ def _measured(measurements: pa.Table) -> dict[str, Any]:
         "low_columns": cells.LOW_COLUMNS,
         "low": [row | {"qc_score": f"{row['qc_score']:.2f}", "target": cells.words(row["target"])} for row in low],
         "low_total": low_total,
-        "low_limit": summary.LOW_QC,
     }
 
 
-def _versions(runs: pa.Table, measurements: pa.Table) -> list[tuple[str, str]]:
-    engines = sorted(pc.unique(runs.column("vp_engine_version")).to_pylist())
-    weights = sorted(pc.unique(measurements.column("model_id")).to_pylist())
-    return [
-        ("vp_engine", ", ".join(engines) or "nothing was run"),
-        ("Weights (model_id)", ", ".join(weights) or "none were used"),
-        ("Report written by", f"vp_engine {__version__}"),
-    ]
+def _gallery(scans: tuple[ScanQuality, ...]) -> dict[str, Any]:
+    """Thumbnails in blocks, what the script sorts them by, and the first ones as plain pictures."""
+    pictures = [base64.b64encode(scan.thumbnail or b"").decode() for scan in scans[:MAX_THUMBNAILS]]
+    data = gallery_data(scans)
+    data["targets"] = [cells.words(target) for target in data["targets"]]
+    return {
+        "gallery": htmlsafe_json_dumps(data, dumps=json.dumps, separators=(",", ":")) if scans else None,
+        "gallery_chunks": ["\n".join(pictures[start : start + CHUNK]) for start in range(0, len(pictures), CHUNK)],
+        "gallery_chunk": CHUNK,
+        "gallery_total": len(scans),
+        "gallery_suspicious": sum(scan.suspicious for scan in scans),
+        "gallery_missing": [(scan.who, scan.why) for scan in scans if scan.why][:MAX_ROWS],
+        "gallery_static": [
+            {"who": scan.who, "uri": f"data:image/webp;base64,{picture}", "note": _note(scan)}
+            for scan, picture in zip(scans[:STATIC_THUMBNAILS], pictures, strict=False)
+            if picture
+        ],
+        "legend": [(n % len(COLOURS), target) for n, target in enumerate(data["targets"])],
+    }
 
 
-def _embedded_figure(figure: SavedFigure) -> dict[str, str]:
-    return {"uri": _data_uri("image/svg+xml", figure.svg.read_bytes()), "alt": figure.alt, "caption": figure.caption}
+def _viewer(cases: tuple[Case, ...], scans: tuple[ScanQuality, ...]) -> dict[str, Any]:
+    """Cases with their pictures and volumes, and the script that shows them."""
+    targets = sorted({one.target for scan in scans for one in scan.structures})
+    names = {n + 1: cells.words(target) for n, target in enumerate(targets)}
+    script, packed = packed_script() if cases else ("", b"")
+    return {
+        "cases": [
+            {
+                "who": case.scan.who,
+                "reason": case.reason,
+                "note": _note(case.scan),
+                "mosaic": f"data:image/png;base64,{base64.b64encode(case.mosaic).decode()}",
+                "image": base64.b64encode(case.volumes.image).decode(),
+                "labels": base64.b64encode(case.volumes.labels).decode(),
+                "centre": [round(value, 1) for value in case.volumes.centre_mm],
+                "structures": ", ".join(cells.words(one.target) for one in case.scan.structures),
+            }
+            for case in cases
+        ],
+        "viewer_names": htmlsafe_json_dumps({"names": names, "colours": COLOURS}, dumps=json.dumps),
+        "niivue_script": script,
+        "niivue_packed": base64.b64encode(packed).decode(),
+    }
 
 
-def _embedded_picture(picture: Picture) -> dict[str, str]:
-    content = picture.path.read_bytes()
-    if not content.startswith(_PNG) or len(content) > MAX_PICTURE_BYTES:
-        raise ValueError(f"{picture.path}: expected a PNG of at most {MAX_PICTURE_BYTES} bytes")
-    return {"uri": _data_uri("image/png", content), "caption": picture.caption}
+def _note(scan: ScanQuality) -> str:
+    """Scores of a scan in one line."""
+    parts = []
+    if scan.worst is not None:
+        parts.append(f"lowest qc_score {scan.worst.qc_score:.2f} ({cells.words(scan.worst.target)})")
+    if scan.farthest is not None:
+        parts.append(f"volume farthest from the others {scan.farthest.z:+.1f} SD ({cells.words(scan.farthest.target)})")
+    return "; ".join(parts) or "no score"
 
 
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _figure_uri(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

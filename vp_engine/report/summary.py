@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vp_engine.report.quality import LOW_QC
+
 Row = dict[str, Any]
 
 STATUSES: Mapping[str, str] = {
@@ -23,13 +25,11 @@ STATUSES: Mapping[str, str] = {
 }
 """Words for each status of `runs`, in the order they are shown."""
 
-LOW_QC = 0.5
-"""Measurements with a lower `qc_score` are listed."""
-
 TROUBLE = ("refused_input", "no_input", "failed", "timeout", "interrupted", "no_record")
 """Statuses that say something about the participant, not only about the prompt."""
 
 _EXAMPLES = 3
+_PROGRAMS = 10
 _LISTED = 25
 
 
@@ -52,6 +52,24 @@ def summarise_prompts(plan: pa.Table, runs: pa.Table) -> list[Row]:
             "total": own.total(),
         }
     return list(prompts.values())
+
+
+def summarise_programs(runs: pa.Table) -> dict[str, list[Row]]:
+    """For each prompt the programs that ran, most frequent first: `program`, `people`, `runs`.
+
+    `people` are the participants a program ran for, `runs` their sessions; at most 10 programs of a prompt.
+    """
+    asked = runs.filter(pc.is_valid(runs.column("program")))
+    keys = ["prompt_id", "program", "dataset", "participant"]
+    people = asked.group_by(keys).aggregate([([], "count_all")])
+    counted = people.group_by(keys[:2]).aggregate([([], "count_all"), ("count_all", "sum")]).to_pylist()
+    found: dict[str, list[Row]] = {}
+    for row in sorted(counted, key=lambda row: (row["prompt_id"], -row["count_all_sum"], row["program"])):
+        own = found.setdefault(row["prompt_id"], [])
+        if len(own) < _PROGRAMS:
+            text = row["program"].strip("\n")
+            own.append({"program": text, "people": row["count_all"], "runs": row["count_all_sum"]})
+    return found
 
 
 def summarise_reasons(runs: pa.Table) -> list[Row]:
