@@ -277,7 +277,9 @@ def _note(scan: ScanQuality) -> str:
     if scan.worst is not None:
         parts.append(f"lowest qc_score {scan.worst.qc_score:.2f} ({cells.words(scan.worst.target)})")
     if scan.farthest is not None:
-        parts.append(f"volume farthest from the others {scan.farthest.z:+.1f} SD ({cells.words(scan.farthest.target)})")
+        sign = "+" if (scan.farthest.z or 0.0) >= 0 else "\N{MINUS SIGN}"
+        distance = f"{sign}{abs(scan.farthest.z or 0.0):.1f} SD"
+        parts.append(f"volume farthest from the others {distance} ({cells.words(scan.farthest.target)})")
     return "; ".join(parts) or "no score"
 
 

@@ -181,7 +181,7 @@ def _agent(plan: pa.Table, runs: pa.Table, setup: Setup) -> str:
         f"{_many(prompts, 'prompt')} in plain words were translated, for each scan anew, to programs in a small typed "
         f"language by {planner} (vp_engine {_listed(_distinct(runs, 'vp_engine_version'))}; weights "
         f"{_listed(_distinct(runs, 'model_id'))}). The programs were run by an interpreter that knows only documented "
-        "operations; they are kept for every number (column `program` of the table `runs`). Requests that could not be "
+        "operations; they are kept for every number (column program of the table runs). Requests that could not be "
         "met were refused with a reason and not guessed."
     )
 

@@ -13,7 +13,7 @@ LOW_QC = 0.5
 FAR = 3.5
 """Robust z of a volume beyond which it is an outlier (Iglewicz & Hoaglin 1993)."""
 
-MIN_GROUP = 8
+MIN_GROUP = 12
 """Volumes that are needed before one of them can be called an outlier."""
 
 CASES = 3

@@ -163,7 +163,7 @@
       });
       const labels = viewer.volumes[1];
       const structure = names[labels.getValue(...labels.mm2vox([mm[0], mm[1], mm[2]]))];
-      byId("viewer-status").textContent = `${words.join(", ")} of the origin: ${structure || "nothing delineated"}.`;
+      byId("viewer-status").textContent = `${words.join(", ")} from the origin: ${structure || "nothing delineated"}.`;
     }
 
     function move(mm) {

@@ -28,7 +28,7 @@ MAX_ROWS = 200
 _HEADLINES = 4
 _EXCLUSION_COLUMNS = (
     cells.Column("analysis", "Analysis"),
-    cells.Column("reason", "Not used because"),
+    cells.Column("reason", "Not used because", long=True),
     cells.Column("rows", "Measurements", number=True),
     cells.Column("people", "Participants", number=True),
 )

@@ -33,7 +33,6 @@ _LETTERS = {
     "P": ("1110", "1001", "1110", "1000", "1000"),
     "A": ("0110", "1001", "1111", "1001", "1001"),
 }
-_LETTER_GREY = 255
 _MARGIN = 3
 
 
@@ -142,8 +141,8 @@ def draw_slice(
         for label, colour in colours.items():
             window[_rim(regions == label)] = COLOURS[colour % len(COLOURS)]
     start, end = _SIDES[axis]
-    _stamp(picture, start, row=tile // 2, column=_MARGIN)
-    _stamp(picture, end, row=tile // 2, column=tile - _MARGIN - 4)
+    _stamp(picture, start, at_end=False)
+    _stamp(picture, end, at_end=True)
     return picture
 
 
@@ -162,6 +161,11 @@ def _rim(mask: np.ndarray) -> np.ndarray:
     return rim
 
 
-def _stamp(picture: np.ndarray, letter: str, *, row: int, column: int) -> None:
-    pattern = np.array([[digit == "1" for digit in line] for line in _LETTERS[letter]])
-    picture[row : row + 5, column : column + 4][pattern] = _LETTER_GREY
+def _stamp(picture: np.ndarray, letter: str, *, at_end: bool) -> None:
+    """A letter half way up the left or right rim of a tile."""
+    size = max(1, len(picture) // 90)
+    pattern = np.array([[digit == "1" for digit in line] for line in _LETTERS[letter]]).repeat(size, 0).repeat(size, 1)
+    height, width = pattern.shape
+    row = (len(picture) - height) // 2
+    column = len(picture) - _MARGIN - width if at_end else _MARGIN
+    picture[row : row + height, column : column + width][pattern] = 255

@@ -14,12 +14,15 @@ import numpy as np
 
 from vp_engine.report.quality import ScanQuality
 from vp_engine.report.slices import Layer, best_slices, check_scan, grey_window, head_box, to_grey
-from vp_engine.volumes.geometry import spacing_of
+from vp_engine.volumes.geometry import spacing_of, voxel_volume_mm3
 from vp_engine.volumes.nifti import write_labels
 from vp_engine.volumes.volume import Volume
 
 MAX_VOXELS = 1_500_000
 """A scan is halved, thirded, … along its finest axes until it has no more voxels."""
+
+MAX_FILLED_MM3 = 400_000.0
+"""Larger structures, such as the brain, are left out of the viewer when there are smaller ones on the scan."""
 
 _PACKAGE = "ipyniivue"
 _SCRIPT = "ipyniivue/static/widget.js"
@@ -105,7 +108,7 @@ def embed_scan(image: np.ndarray, layers: Sequence[Layer], affine: np.ndarray) -
     image : ndarray of float, (X, Y, Z)
         The scan in any axis order.
     layers : sequence of Layer
-        On the same grid. Where structures overlap the later layer is kept.
+        On the same grid. Where structures overlap the later layer is kept; of several, those above 400 mL are left out.
     affine : ndarray, (4, 4)
         Voxel to world, RAS+ mm.
 
@@ -129,9 +132,9 @@ def embed_scan(image: np.ndarray, layers: Sequence[Layer], affine: np.ndarray) -
     steps = _steps(grey.shape, sizes)
     coarse = np.round(_block_means(grey, steps)).astype(np.uint8)
     labels = np.zeros(coarse.shape, dtype=np.uint8)
-    for numbers, colours in layers:
+    for numbers, wanted in _filled(layers, voxel_volume_mm3(affine)):
         framed = numbers[frame]
-        for label, colour in colours.items():
+        for label, colour in wanted.items():
             labels[_block_means(framed == label, steps) >= 0.5] = colour + 1
     place = np.array(affine, dtype=np.float64)
     place[:3, 3] += place[:3, :3] @ (start + (np.array(steps) - 1) / 2)
@@ -139,6 +142,22 @@ def embed_scan(image: np.ndarray, layers: Sequence[Layer], affine: np.ndarray) -
     middle = np.array(best_slices([(number[frame], colours) for number, colours in layers], grey.shape))
     x, y, z = (affine @ np.append(middle + start, 1.0))[:3]
     return EmbeddedScan(_nifti(coarse, place), _nifti(labels, place), (float(x), float(y), float(z)))
+
+
+def _filled(layers: Sequence[Layer], voxel_mm3: float) -> list[Layer]:
+    """Structures that are filled: those as large as a brain would hide the others, where there are others."""
+    small: list[Layer] = [
+        (
+            numbers,
+            {label: colour for label, colour in colours.items() if _mm3(numbers, label, voxel_mm3) <= MAX_FILLED_MM3},
+        )
+        for numbers, colours in layers
+    ]
+    return small if any(colours for _, colours in small) else list(layers)
+
+
+def _mm3(numbers: np.ndarray, label: int, voxel_mm3: float) -> float:
+    return float(np.count_nonzero(numbers == label)) * voxel_mm3
 
 
 def _steps(shape: Sequence[int], sizes_mm: np.ndarray) -> tuple[int, int, int]:
