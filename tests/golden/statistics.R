@@ -50,12 +50,17 @@ effects <- function(term, estimate, se, sd, df) {
        effect_ci_high = ends[2] / (ends[2] + df + 2))
 }
 
-# Terms of a linear model; lost: parameters estimated before, which cost degrees of freedom.
-linear <- function(formula, data, robust = FALSE, lost = 0) {
+# Terms of a linear model; lost: parameters estimated before, which cost degrees of freedom; site: of harmonised values.
+linear <- function(formula, data, robust = FALSE, lost = 0, site = FALSE) {
   fit <- lm(formula, data)
   df <- df.residual(fit) - lost
   sd <- sqrt(sum(resid(fit)^2) / df)
-  classical <- sqrt(diag(summary(fit)$cov.unscaled)) * sd
+  unscaled <- diag(summary(fit)$cov.unscaled)
+  if (site) { # as precise as if the site were in the model, but for the intercept
+    with_site <- diag(summary(update(fit, . ~ . + site))$cov.unscaled)
+    unscaled[-1] <- with_site[names(unscaled)[-1]]
+  }
+  classical <- sqrt(unscaled) * sd
   se <- if (robust) sqrt(diag(vcovHC(fit, type = "HC3"))) else classical
   t <- coef(fit) / se
   lapply(seq_along(t), function(i) {
@@ -153,7 +158,7 @@ whole <- complete[c("t0", "t1", "t2", "t4"), ]
 harmonised <- suppressMessages(ComBat(whole, cross$site, kept, par.prior = TRUE))
 golden$combat <- lapply(setNames(rownames(whole), rownames(whole)), function(t) unname(harmonised[t, ]))
 golden$after_combat <- lapply(setNames(rownames(whole), rownames(whole)), function(t) {
-  linear(model("y", full), cbind(cross, y = harmonised[t, ]), lost = 2)
+  linear(model("y", full), cbind(cross, y = harmonised[t, ]), lost = 2, site = TRUE)
 })
 
 packages <- c("lme4", "lmerTest", "sandwich", "lmtest", "car", "effectsize", "sva")

@@ -24,8 +24,8 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "collinear": "variance inflation factor of the term above 10: it is hardly told apart from others",
         "few_participants": "fewer than 20 residual degrees of freedom: the tests above see little, intervals are wide",
         "confounded_site": "not fitted: ComBat cannot tell the site from a column of the model",
-        "unbalanced_site": "the columns of the model differ between sites: the standard error of the term is more than "
-        "5 % too small after ComBat; put the site into the model instead",
+        "unbalanced_site": "the columns of the model differ between sites: what ComBat had to estimate makes the "
+        "standard error of the term more than 5 % greater",
         "no_shrinkage": "ComBat had one structure only, so the sites' estimates are not drawn towards each other",
         "random_intercept_zero": "participants differ no more from each other than from themselves: sessions count as "
         "independent",

@@ -37,6 +37,8 @@ class Design:
         Terms that are the difference between the two levels of a factor that is in no interaction.
     lost : int
         Parameters estimated on the way to `y`, for which the residual degrees of freedom are reduced.
+    widening : float64 (P,), optional
+        Factor on the standard error of each term, for the same reason.
     """
 
     x: Array
@@ -45,6 +47,7 @@ class Design:
     references: Mapping[str, str]
     two_levels: frozenset[str]
     lost: int = 0
+    widening: Array | None = None
 
     @property
     def df(self) -> int:

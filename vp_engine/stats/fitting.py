@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from vp_engine.stats.design import Design, Estimates, make_design
+from vp_engine.stats.harmonisation import widening
 from vp_engine.stats.linear import fit_linear
 from vp_engine.stats.mixed import fit_mixed
 from vp_engine.stats.preparation import Model, Prepared
@@ -24,6 +27,8 @@ def estimate(prepared: Prepared, model: Model) -> tuple[Design, Estimates]:
         raise prepared.fault
     frame = prepared.sample.frame
     design = make_design(frame, model.formula, model.numeric, lost=prepared.lost)
+    if prepared.site is not None:
+        design = replace(design, widening=widening(design.x, prepared.site))
     if model.every_session:
         return design, fit_mixed(design, np.asarray(frame.groupby(PERSON, sort=True).ngroup(), dtype=np.intp))
     return design, fit_linear(design, robust=model.options.standard_errors == "HC3")

@@ -14,7 +14,6 @@ MOST_ROUNDS = 1000
 
 _CLOSE = 1e-4
 _LEAST = 2
-_UNBALANCED = 1.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,35 +131,39 @@ def _site_estimates(standard: Array, *, shrunk: bool) -> tuple[Array, Array]:
     return shift, scale
 
 
-def unbalanced_terms(x: Array, site: npt.NDArray[np.intp], terms: tuple[str, ...]) -> list[str]:
-    """Terms whose standard error would be more than 5 % greater if the site were in the model.
+def widening(x: Array, site: npt.NDArray[np.intp]) -> Array:
+    """Factor by which standard errors of harmonised values have to be greater than the model of them knows.
 
-    That the sites' means were estimated from the same values costs precision which a model of harmonised values does
-    not see; by how much can be computed from the columns alone.
+    The sites' means were estimated from the same values. Where the columns of the model differ between sites this
+    costs precision: as much as it would cost to have the site in the model, which follows from the columns alone.
 
     Parameters
     ----------
     x : float64 (N, P)
         Columns of the model.
     site : int (N,)
-    terms : tuple of str
+
+    Returns
+    -------
+    float64 (P,)
+        At least 1; 1 for columns that do not vary within sites (the intercept).
 
     References
     ----------
     Nygaard, Rødland & Hovig 2016, *Methods that remove batch effects while retaining group differences may lead to
     exaggerated confidence in downstream analyses*.
     """
+    factor = np.ones(x.shape[1])
     indicator = np.eye(int(site.max()) + 1)[site]
-    centred = x - indicator @ (indicator.T @ x / indicator.sum(axis=0)[:, None])
-    kept = [i for i in range(x.shape[1]) if centred[:, i] @ centred[:, i] > 1e-12 * (x[:, i] @ x[:, i])]
-    plain = x - x.mean(axis=0)
+    indicator = indicator[:, indicator.any(axis=0)]
+    within = x - indicator @ (indicator.T @ x / indicator.sum(axis=0)[:, None])
+    kept = (within**2).sum(axis=0) > 1e-12 * (x**2).sum(axis=0)
+    if kept.any():
+        total = (x - x.mean(axis=0))[:, kept]
+        length = np.linalg.norm(total, axis=0)
 
-    def variances(columns: Array) -> Array:
-        scale = np.linalg.norm(plain[:, kept], axis=0)
-        scaled = columns[:, kept] / scale
-        return np.asarray(np.diag(np.linalg.inv(scaled.T @ scaled)))
+        def variances(columns: Array) -> Array:
+            return np.asarray(np.diag(np.linalg.inv((columns / length).T @ (columns / length))))
 
-    if not kept:
-        return []
-    ratio = variances(centred) / variances(plain)
-    return [terms[i] for i, factor in zip(kept, ratio, strict=True) if factor > _UNBALANCED**2]
+        factor[kept] = np.sqrt(variances(within[:, kept]) / variances(total))
+    return np.maximum(factor, 1.0)

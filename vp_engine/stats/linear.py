@@ -49,6 +49,8 @@ def fit_linear(design: Design, *, robust: bool = False) -> Estimates:
             alone = "a participant alone decides a term; standard errors HC3 do not exist, take `classical`"
             raise NotFittedError(alone, design.terms)
         std_error = hc3(design.x, np.asarray(fit.resid), leverage)
+    if design.widening is not None:
+        classical, std_error = classical * design.widening, std_error * design.widening
     statistic = fit.params / std_error
     df = np.full(len(design.terms), float(design.df))
     how = f"ordinary least squares (statsmodels {statsmodels.__version__})"

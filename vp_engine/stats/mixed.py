@@ -32,12 +32,11 @@ class _Grouped:
     y: Array  # (N,)
     of: npt.NDArray[np.intp]  # (N,) participant of each row
     size: Array  # (M,) rows of each participant
+    first: npt.NDArray[np.intp]  # (M,) first row of each participant
 
     def sums(self, values: Array) -> Array:
         """Sums over participants: (N, ...) to (M, ...)."""
-        total = np.zeros((len(self.size), *values.shape[1:]))
-        np.add.at(total, self.of, values)
-        return total
+        return np.asarray(np.add.reduceat(values, self.first, axis=0))
 
     def precision(self, values: Array, ratio: float) -> Array:
         """The inverse of ``I + ratio Z Z'`` times values, Z being the indicator of participants."""
@@ -58,7 +57,7 @@ def fit_mixed(design: Design, participant: npt.NDArray[np.intp]) -> Estimates:
     design : Design
         One row per measurement.
     participant : int (N,)
-        Number of the participant of each row, from 0 without gaps.
+        Number of the participant of each row, from 0 without gaps, in order.
 
     Returns
     -------
@@ -77,7 +76,8 @@ def fit_mixed(design: Design, participant: npt.NDArray[np.intp]) -> Estimates:
     """
     lengths = np.linalg.norm(design.x, axis=0)  # columns of equal length, as a volume beside a constant is badly scaled
     size = np.bincount(participant).astype(np.float64)
-    data = _Grouped(design.x / lengths, design.y, participant, size)
+    first = np.searchsorted(participant, np.arange(len(size)))
+    data = _Grouped(design.x / lengths, design.y, participant, size, first)
     if data.size.max() < 2:
         raise NotFittedError("nobody has two sessions; take `sessions: first`", design.terms)
     if len(data.size) <= len(design.terms):
@@ -128,26 +128,32 @@ def _best_ratio(data: _Grouped) -> float:
     # neither the size of the fixed part nor the columns that span it change the likelihood: take the accurate ones
     q = np.linalg.qr(data.x)[0]
     y = data.y - q @ (q.T @ data.y)
+    width, freedom = q.shape[1], len(y) - q.shape[1]
     sums_x, sums_y = data.sums(q), data.sums(y)
-    freedom = len(y) - q.shape[1]
+    xx = (sums_x[:, :, None] * sums_x[:, None, :]).reshape(len(sums_x), -1)
+    xy, yy = sums_x * sums_y[:, None], sums_y**2
 
-    def deviance_and_slope(share: float) -> tuple[float, float]:
-        ratio = share / (1 - share)
-        own = 1 / (1 + ratio * data.size)
-        a = np.eye(q.shape[1]) - (sums_x.T * (ratio * own)) @ sums_x
-        inverse = np.linalg.inv(a)
-        beta = -inverse @ (sums_x.T @ (ratio * own * sums_y))
-        pulled = own * (sums_y - sums_x @ beta)
-        rest = y @ y - (ratio * own) @ sums_y**2 - beta @ a @ beta
-        trace = (data.size * own).sum() - np.sum(inverse * ((sums_x.T * own**2) @ sums_x))
-        deviance = -np.log(own).sum() + np.linalg.slogdet(a)[1] + freedom * np.log(rest)
-        return float(deviance), float(trace - freedom * (pulled @ pulled) / rest)
+    def deviance_and_slope(shares_S: Array) -> tuple[Array, Array]:
+        ratio_SM = (shares_S / (1 - shares_S))[:, None]
+        own_SM = 1 / (1 + ratio_SM * data.size)
+        inverse_SPP = np.linalg.inv(np.eye(width) - (ratio_SM * own_SM @ xx).reshape(-1, width, width))
+        pull_SP = -(ratio_SM * own_SM) @ xy
+        beta_SP = np.einsum("spq,sq->sp", inverse_SPP, pull_SP)
+        rest_S = y @ y - (ratio_SM * own_SM) @ yy - (beta_SP * pull_SP).sum(axis=1)
+        deviance_S = -np.log(own_SM).sum(axis=1) - np.linalg.slogdet(inverse_SPP)[1] + freedom * np.log(rest_S)
+        pulled_SM = own_SM * (sums_y - beta_SP @ sums_x.T)
+        crossed_SPP = (own_SM**2 @ xx).reshape(-1, width, width)
+        trace_S = own_SM @ data.size - np.einsum("spq,spq->s", inverse_SPP, crossed_SPP)
+        return deviance_S, trace_S - freedom * (pulled_SM**2).sum(axis=1) / rest_S
 
-    best = int(np.argmin([deviance_and_slope(share)[0] for share in _SHARES]))
+    def slope(share: float) -> float:
+        return float(deviance_and_slope(np.array([share]))[1][0])
+
+    best = int(np.argmin(deviance_and_slope(_SHARES)[0]))
     low, high = _SHARES[max(best - 1, 0)], _SHARES[min(best + 1, len(_SHARES) - 1)]
-    if deviance_and_slope(low)[1] >= 0:
+    if slope(low) >= 0:
         return 0.0
-    share = float(optimize.brentq(lambda share: deviance_and_slope(share)[1], low, high, xtol=1e-15, rtol=1e-14))
+    share = float(optimize.brentq(slope, low, high, xtol=1e-15, rtol=1e-14))
     return share / (1 - share)
 
 

@@ -10,7 +10,6 @@ from vp_engine.stats.checks import collinearity_flags, leverage_flags, residual_
 from vp_engine.stats.design import Design, Estimates, is_mean
 from vp_engine.stats.effects import HEDGES_G, PARTIAL_R2, hedges_g, partial_r2
 from vp_engine.stats.fitting import estimate
-from vp_engine.stats.harmonisation import unbalanced_terms
 from vp_engine.stats.linear import ESTIMATOR as OLS
 from vp_engine.stats.mixed import ESTIMATOR as MIXED
 from vp_engine.stats.permutation import permutation_p
@@ -23,6 +22,8 @@ NUMBERS = (
     "p_permutation", "effect_ci_low", "effect_ci_high",
 )  # fmt: skip
 """Columns of estimates; without a model they are missing."""
+
+_UNBALANCED = 1.05
 
 
 def term_rows(prepared: Prepared, model: Model, *, seed: str) -> list[dict[str, Any]]:
@@ -113,8 +114,12 @@ def _flags(design: Design, found: Estimates, prepared: Prepared, model: Model) -
         names += frame["session"].map(lambda label: f"_ses-{label}" if isinstance(label, str) else "")
     flags = [*prepared.flags, *found.flags, *size_flags(found.df), *residual_flags(design, found.checked)]
     flags += [*leverage_flags(design, found.residuals, list(names)), *collinearity_flags(design)]
-    if prepared.site is not None:
-        flags += [f"unbalanced_site:{term}" for term in unbalanced_terms(design.x, prepared.site, design.terms)]
+    if design.widening is not None:
+        flags += [
+            f"unbalanced_site:{term}"
+            for term, factor in zip(design.terms, design.widening, strict=True)
+            if factor > _UNBALANCED
+        ]
     return flags
 
 
