@@ -107,7 +107,8 @@ def typed(frame: pd.DataFrame, formula: Formula, numeric: frozenset[str]) -> tup
         else:
             levels = sorted_levels(frame[column].astype(str))
             data[column] = pd.Categorical(frame[column].astype(str), categories=levels)
-            references[column] = levels[0]
+            if levels:  # none in a sample without rows
+                references[column] = levels[0]
     return data, references
 
 
