@@ -71,11 +71,23 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """All tasks are computed; how long that took, and for how much of it the models computed."""
+    """All tasks are computed.
+
+    Attributes
+    ----------
+    participant : str
+    seconds : float
+        How long that took, loading models not counted.
+    computing_s : float
+        For how much of it the models computed.
+    loading_s : float
+        How long loading them took.
+    """
 
     participant: str
     seconds: float
     computing_s: float
+    loading_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

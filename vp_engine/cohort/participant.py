@@ -199,11 +199,11 @@ def compute(job: Job, prepared: Prepared, engine: Engine) -> Iterator[Outcome]:
     todo = prepared.open_tasks(job)
     if not todo:
         return
-    # with it comes torch, which takes seconds that a job without work should not cost
-    from vp_engine.cohort.results import announce, run_task
-
     with device_failures():
         models = engine.load()
+        # with it comes torch, which takes seconds that a job without work should not cost
+        from vp_engine.cohort.results import announce, run_task
+
         known = read_registrations(job.derivatives, prepared.begun.kept.values())
         streams = Streams([choice for task in todo for choice in task.choices], prepared.hashes, known)
         segmenter = SpillingSegmenter(models.segmenter, models.on_cpu)

@@ -28,22 +28,23 @@ class Stopwatch:
     def reset(self) -> None:
         """Start at 0."""
         self._begun = time.monotonic()
-        self._stood = 0.0
         self._within = 0
+        self.stood = 0.0
+        """Seconds that are left out."""
         self.computing = 0.0
         """Seconds in which models computed."""
 
     @property
     def passed(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self._begun - self._stood
+        return time.monotonic() - self._begun - self.stood
 
     @contextmanager
     def standing(self) -> Iterator[None]:
         """Leave out the time of the block."""
         before = self.passed
         yield
-        self._stood += self.passed - before
+        self.stood += self.passed - before
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -73,7 +73,7 @@ def _work(connection: Connection, channel: Connection, *, ahead: ReadAhead, engi
             channel.send(Opened(job, prepared.begun, prepared.strays))
             for outcome in compute(job, prepared, measured):
                 channel.send(outcome)
-            send(Computed(job.participant, stopwatch.passed, stopwatch.computing))
+            send(Computed(job.participant, stopwatch.passed, stopwatch.computing, stopwatch.stood))
             channel.send(Closed(job.participant, complete=True))
         except Exception as error:  # noqa: BLE001 - told to the parent, as above
             channel.send(Closed(job.participant, complete=False))
