@@ -4,135 +4,142 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 
+from tests.unit.report_fakes import HOSTILE, META, SPEC, covariates, pictures, row_of, write_run, write_statistics
 from vp_engine.errors import TableError
+from vp_engine.report import html
 from vp_engine.report.cells import words
-from vp_engine.report.html import Picture, ReportExtras, write_report
+from vp_engine.report.html import CHUNK, ReportExtras, write_report
 from vp_engine.report.summary import (
     list_low_quality,
     list_troubled,
     summarise_answers,
     summarise_flags,
     summarise_numbers,
+    summarise_programs,
 )
-from vp_engine.stats.models import StatisticSpec, fit_statistics
-from vp_engine.tables.collect import parts_of, write_part
+from vp_engine.stats.spec import Options
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
-from vp_engine.tables.schema import arrow_schema
-
-META = {"model_id": "default@abc"}
-HOSTILE = "\"><img src=x onerror=alert(1)><script>alert('$x^2$')</script>{{ 7 * 7 }}"
-SPEC = StatisticSpec("bygroup", {"prompt": ("vol",), "measure": ("volume",)}, "value ~ group + age")
-COVARIATES = pd.DataFrame(
-    {
-        "participant": [f"{n:02d}" for n in range(10)],
-        "group": ["control", HOSTILE] * 5,
-        "age": [str(20 + (7 * n) % 31) for n in range(10)],
-    }
-)
 
 
-def row_of(table: str, **values: Any) -> dict[str, Any]:
-    return dict.fromkeys(arrow_schema(table).names) | {"dataset": "demo", "session": "1"} | values
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportExtras]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, write_run(folder, text=HOSTILE, patients=HOSTILE)
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """Ten participants: two prompts, one of them refused; one participant without a record."""
-    plan, runs, numbers = [], [], []
-    for n in range(10):
-        who = f"{n:02d}"
-        for prompt, text in (("vol", HOSTILE), ("liver", "How large is the liver?")):
-            own = {"participant": who, "prompt_id": prompt, "prompt": text}
-            plan.append(
-                row_of("plan", **own, scope="session", images=["T1w"], scans=[], streams=[], left_out=[], shard=0)
-            )
-            refused = prompt == "liver"
-            outcome = {"status": "refused" if refused else "ok", "reason": f"no_target: {HOSTILE}" if refused else None}
-            if n != 9:
-                runs.append(row_of("runs", **own, **outcome, vp_engine_version="0.1.0", record_id=who))
-            if n != 9 and not refused:
-                made: dict[str, Any] = {
-                    "participant": who,
-                    "prompt_id": prompt,
-                    "model_id": "default@abc",
-                    "program_sha256": "0" * 64,
-                }
-                made |= {"record_id": who, "image": "T1w", "flags": [f"fix_nan:{n}"] if n in (3, 4) else []}
-                value = 3000.0 + 37 * ((n * n) % 7) - 200 * (n % 2)
-                volume = {"measure": "volume", "value": value, "unit": "mm3", "qc_score": 0.3 + n / 15}
-                numbers.append(row_of("measurements", **made, target="left_hippocampus", **volume))
-                numbers.append(row_of("measurements", **made, measure="answer", text="left"))
-    write_table(tmp_path / "plan.parquet", "plan", plan, metadata={})
-    planned = read_table(tmp_path / "plan.parquet", "plan")
-    records: dict[str, dict[str, bytes]] = {}
-    for name, rows in (("runs", runs), ("measurements", numbers), ("segmentations", [])):
-        for n in range(9):
-            path = tmp_path / "record.parquet"
-            write_table(path, name, [row for row in rows if row["participant"] == f"{n:02d}"], metadata=META)
-            records.setdefault(f"{n:02d}", {})[name] = path.read_bytes()
-    for part in parts_of(planned):
-        write_part(part, records, tmp_path / "tables", META)
-    frame = fit_statistics(
-        read_table(tmp_path / "tables" / "measurements", "measurements").to_pandas(), COVARIATES, SPEC
-    )
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    write_table(tmp_path / "tables" / "statistics" / "part-0.parquet", "statistics", table, metadata=META)
-    return tmp_path
+def results(run: tuple[Path, ReportExtras], tmp_path: Path) -> Path:
+    shutil.copytree(run[0], tmp_path / "results")
+    return tmp_path / "results"
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text."""
+    """Tags with their attributes, and the text outside of scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.inside not in ("script", "style"):
+            self.text += data
 
 
-def page_of(results: Path, **options: Any) -> tuple[Page, str]:
-    text = write_report(results, extras=ReportExtras((SPEC,), COVARIATES, **options)).read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def whole(run: tuple[Path, ReportExtras]) -> tuple[Page, str]:
+    """The report with everything in it, all names hostile."""
+    scans, cases = pictures(CHUNK + 10)
+    named = replace(scans[0], participant=HOSTILE, why=HOSTILE, thumbnail=None)
+    extras = replace(
+        run[1],
+        scans=(named, *scans[1:]),
+        cases=(replace(cases[0], scan=named), cases[1]),
+        limits="Not for children.\n\nNot for post-mortem scans.",
+    )
+    text = write_report(run[0], extras=extras).read_text(encoding="utf-8")
     return Page(text), text
 
 
-def test_it_says_what_happened(results: Path) -> None:
-    page, _ = page_of(results, limits="Not for children.\n\nNot for post-mortem scans.")
-    words = " ".join(page.text.split())
+def told(page: Page) -> str:
+    return " ".join(page.text.split())
+
+
+def test_it_says_what_happened(whole: tuple[Page, str]) -> None:
+    page, _ = whole
     for expected in (
-        "2 prompts on 10 participants of demo: 9 of 20 answered.",
+        "2 prompts on 48 participants of demo: 59 of 120 answered.",
         "How large is the liver?",
+        "For 47 participants, 59 times:",
         "no_record: planned, but no result was recorded",
+        "48 planned 48 with a usable image 47 answered1 lost: no result recorded 47 in the model",
+        "in the model with exclusions",
+        "With exclusions",
+        "qc_score below the limit of the rule",
         "left hippocampus",
+        "volume (mm³)",
         "fix_nan",
         "Least certain delineations",
-        "3 measurements with a qc_score below 0.5",
         "default@abc",
         "ordinary least squares",
+        "48 participants with 60 sessions of demo (BIDS) were analysed from their T1w images.",
+        "Hoopes A, Dey N",
+        "Freedman D, Lane D",
+        "Apache-2.0",
         "Not for children.",
         "Not for post-mortem scans.",
         "Research software. Not a medical device.",
     ):
-        assert expected in words, expected
+        assert expected in told(page), expected
+
+
+def test_both_analyses_stand_side_by_side(run: tuple[Path, ReportExtras], whole: tuple[Page, str]) -> None:
+    page, text = whole
+    (spans,) = (
+        {a["colspan"] for tag, a in page.tags if tag == "th" and a.get("scope") == "colgroup" and a["colspan"]},
+    )
+    assert spans == {"4", "7"}  # four columns in the table of terms, seven in that of details
+    found = read_table(run[0] / "tables" / "statistics", "statistics").to_pandas()
+    rows = found[(found["target"] == "left_hippocampus") & (found["term"] == "age")].set_index("analysis")
+    numbers = [f"{rows.loc[name, 'n']}" for name in ("all", "excluded")]
+    assert numbers[0] != numbers[1]
+    (line,) = re.findall(r"<tr><th scope=\"row\">left hippocampus</th><td>age</td>(?:(?!</tr>).)*</tr>", text)[:1]
+    assert re.findall(r"<td class=\"number\">(\d+)</td>(?=<td|</tr>)", line) == numbers
 
 
 def test_details_of_a_flag_do_not_make_it_another(results: Path) -> None:
     rows = summarise_flags(read_table(results / "tables" / "measurements", "measurements"))
-    assert [(row["flag"], row["count"]) for row in rows] == [("fix_nan", 2)]
+    assert [(row["flag"], row["count"]) for row in rows] == [("fix_nan", 3)]
+
+
+def test_programs_are_counted_by_participant_and_the_common_ones_come_first() -> None:
+    asked = [("1", "a\n"), ("1", "a\n"), ("2", "b\n"), ("3", "a\n"), ("4", None)]
+    runs = [
+        row_of("runs", participant=who, session=str(n), prompt_id="p", prompt="x", status="ok", program=program,
+               vp_engine_version="0")
+        for n, (who, program) in enumerate(asked)
+    ]  # fmt: skip
+    assert summarise_programs(rows_to_table("runs", runs, where="test")) == {
+        "p": [{"program": "a", "people": 2, "runs": 3}, {"program": "b", "people": 1, "runs": 1}]
+    }
 
 
 def test_people_with_most_trouble_come_first_and_prompts_nobody_can_answer_do_not_count() -> None:
@@ -172,35 +179,53 @@ def test_numbered_lesions_are_pooled_and_words_are_no_delineations() -> None:
     assert words("lesion_NNN") == "lesion (each)"
 
 
-def test_hostile_text_stays_text(results: Path) -> None:
-    page, text = page_of(results)
+def test_hostile_text_stays_text(whole: tuple[Page, str]) -> None:
+    page, text = whole
     assert HOSTILE in page.text
-    assert "<script" not in text
+    scripts = [attributes for tag, attributes in page.tags if tag == "script"]
+    assert [a for a in scripts if "type" not in a] == [{}]  # one that runs: ours
+    assert {a["type"] for a in scripts if "type" in a} == {"application/json", "text/plain"}
     assert not any(name.startswith("on") or name == "style" for _, attributes in page.tags for name in attributes)
     assert all(a["src"].startswith("data:image/") for tag, a in page.tags if tag == "img" and a["src"])
+    data = re.search(r'<script type="application/json" id="gallery-data"[^>]*>(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    assert json.loads(data[1])["scans"][0][6] == HOSTILE
 
 
 def test_names_are_not_read_as_formulas(results: Path) -> None:
-    strange = COVARIATES.assign(group=["$\\frac{$", "\\undefined $_$"] * 5)
-    write_report(results, extras=ReportExtras((SPEC,), strange))
+    strange = covariates().assign(group=["$\\frac{$", "\\undefined $_$"] * 24)
+    report = write_report(results, extras=ReportExtras((replace(SPEC, options=Options()),), strange))
+    assert "$\\frac{$" in report.read_text(encoding="utf-8")
 
 
-def test_it_can_load_nothing(results: Path) -> None:
-    page, text = page_of(results)
+def test_it_can_load_nothing(whole: tuple[Page, str]) -> None:
+    page, text = whole
     (policy,) = (a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))
     style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
     assert style is not None
-    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
-    assert "http:" not in re.sub(r"data:[^\"]*", "", text)
-    assert "https:" not in re.sub(r"data:[^\"]*", "", text)
-    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "link", "base", "form"}
+    assert script is not None
+    found = dict(part.strip().split(" ", 1) for part in str(policy).split(";"))
+    allowed = found.pop("script-src").split()
+    assert allowed[0] == f"'sha256-{digest(script[1])}'"
+    assert len(allowed) == 2  # the other is that of the viewer, when there are cases
+    assert found == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": f"'sha256-{digest(style[1])}'",
+        "connect-src": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    assert not {tag for tag, _ in page.tags} & {"iframe", "object", "embed", "link", "base", "form"}
 
 
-def test_it_can_be_read_by_everyone(results: Path) -> None:
-    page, text = page_of(results)
+def digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def test_it_can_be_read_by_everyone(whole: tuple[Page, str]) -> None:
+    page, text = whole
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
     assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
     targets = {a["href"].removeprefix("#") for tag, a in page.tags if tag == "a" and a["href"]}
@@ -209,49 +234,68 @@ def test_it_can_be_read_by_everyone(results: Path) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
+def test_every_thumbnail_is_in_the_page_once_and_the_first_ones_are_seen_without_script(
+    whole: tuple[Page, str],
+) -> None:
+    page, text = whole
+    scans, _ = pictures(CHUNK + 10)
+    held = re.findall(r'<script type="text/plain" id="gallery-\d+">(.*?)</script>', text, re.DOTALL)
+    lines = [line for block in held for line in block.split("\n")]
+    assert [len(block.split("\n")) for block in held] == [CHUNK, 10]
+    assert [base64.b64decode(line) for line in lines] == [b"", *(scan.thumbnail or b"" for scan in scans[1:])]
+    assert sum((a.get("src") or "").startswith("data:image/webp") for tag, a in page.tags if tag == "img") == 10
+    assert "2 scans without a picture" in told(page)
+    assert "demo: sub-05 ses-1: gone" in told(page)
+
+
+def test_without_cases_there_is_no_viewer(results: Path) -> None:
+    scans, _ = pictures()
+    text = write_report(results, extras=ReportExtras(scans=scans)).read_text(encoding="utf-8")
+    policy = re.search(r"script-src ([^;]*);", text)
+    assert policy is not None
+    assert len(policy[1].split()) == 1
+    assert "niivue-packed" not in text.replace(Path(html.__file__).with_name("report.js").read_text("utf-8"), "")
+
+
 def test_the_same_tables_give_the_same_bytes(results: Path) -> None:
-    first = write_report(results, extras=ReportExtras((SPEC,), COVARIATES)).read_bytes()
+    scans, cases = pictures()
+    extras = ReportExtras((SPEC,), covariates(HOSTILE), scans=scans, cases=cases)
+    first = write_report(results, extras=extras).read_bytes()
     figures = {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
-    assert first == write_report(results, extras=ReportExtras((SPEC,), COVARIATES)).read_bytes()
+    assert first == write_report(results, extras=extras).read_bytes()
     assert figures == {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
-    stems = ("bygroup_volume_effects", "bygroup_volume_values")
-    assert sorted(figures) == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
+    stems = [f"bygroup_volume_{kind}" for kind in ("centiles", "effects", "trajectories", "values")]
+    assert sorted(figures) == sorted(f"{stem}{end}" for stem in stems for end in (".png", ".svg", "_narrow.svg"))
 
 
 def test_without_statistics_and_numbers(results: Path) -> None:
-    (results / "tables" / "statistics" / "part-0.parquet").unlink()
-    (results / "tables" / "statistics").rmdir()
+    for name in ("statistics", "exclusions", "centiles", "segmentations"):
+        shutil.rmtree(results / "tables" / name)
     empty = rows_to_table("measurements", [], where="test")
     write_table(
         results / "tables" / "measurements" / "dataset=demo" / "part-0.parquet", "measurements", empty, metadata=META
     )
-    words = write_report(results).read_text(encoding="utf-8")
-    assert "No statistics are configured" in words
-    assert "No numbers were measured." in words
+    text = write_report(results).read_text(encoding="utf-8")
+    assert "No statistics are configured" in text
+    assert "No numbers were measured." in text
+    assert "Nothing was delineated." in text
 
 
 def test_a_model_that_was_not_fitted_is_shown_with_its_reason(results: Path) -> None:
-    path = results / "tables" / "statistics" / "part-0.parquet"
-    rows = read_table(results / "tables" / "measurements", "measurements").to_pandas()
-    frame = fit_statistics(rows, COVARIATES.assign(group="control"), SPEC)
-    write_table(path, "statistics", pa.Table.from_pandas(frame, preserve_index=False), metadata=META)
-    words = write_report(results).read_text(encoding="utf-8")
-    assert "not fitted: group is control for every participant" in words
+    same = covariates().assign(group="control")
+    write_statistics(results, same)
+    text = write_report(results, extras=ReportExtras((SPEC,), same)).read_text(encoding="utf-8")
+    assert "not fitted: group is control for every participant" in text
+
+
+def test_a_statistic_of_nothing_is_shown_with_its_reason(results: Path) -> None:
+    nothing = replace(SPEC, rows={"prompt": ("liver",)})
+    write_statistics(results, covariates(), nothing)
+    text = write_report(results, extras=ReportExtras((nothing,), covariates())).read_text(encoding="utf-8")
+    assert "not fitted: no number with prompt = liver" in text
 
 
 def test_a_missing_table_is_an_error_that_names_it(results: Path) -> None:
     (results / "plan.parquet").unlink()
     with pytest.raises(TableError, match=r"plan\.parquet"):
         write_report(results)
-
-
-def test_only_pictures_are_embedded(results: Path) -> None:
-    path = results / "secret.png"
-    path.write_bytes(b"root:x:0:0")
-    with pytest.raises(ValueError, match="expected a PNG"):
-        write_report(results, extras=ReportExtras(pictures=(Picture(path, "sub-01"),)))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    extras = ReportExtras(pictures=(Picture(path, HOSTILE),) * 30)
-    page = Page(write_report(results, extras=extras).read_text(encoding="utf-8"))
-    assert "The first 24 of 30 pictures." in page.text
-    assert HOSTILE in page.text

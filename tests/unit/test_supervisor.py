@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import load_config
 from vp_engine.cohort.plan import write_plan
 from vp_engine.cohort.publish import is_temporary
-from vp_engine.cohort.worker import portable
+from vp_engine.cohort.talking import portable
 from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.tables.parquet import read_table
 
@@ -157,6 +158,43 @@ def test_process_that_is_ended_from_outside_is_infrastructure(study: Study) -> N
     assert "SIGSEGV" in reason
     assert study.statuses("sub-03")["01", "vol"] == "ok", "neighbours are finished first"
     assert study.receipt() is None
+    assert study.leftovers() == []
+
+
+def writers() -> dict[int, int]:
+    """Parent → process that writes."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"cohort.writer" in (folder / "cmdline").read_bytes():
+                found[int((folder / "stat").read_text().rpartition(")")[2].split()[1])] = int(folder.name)
+    return found
+
+
+def test_disk_that_hangs_costs_who_is_written(study: Study) -> None:
+    study.write(deadline_s=10)
+    process = study.start("slow 1")
+    wait_for(lambda: len(study.calls.read_text().split()) == 1)
+    os.kill(writers()[process.pid], signal.SIGSTOP)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert set(study.statuses("sub-01").values()) == {"timeout"}
+    assert study.statuses("sub-02") == FINE, "computed already, and begun again"
+    assert study.statuses("sub-03") == {("01", "liver"): "refused", ("01", "vol"): "ok"}
+    assert study.leftovers() == []
+
+
+def test_writer_that_is_ended_is_infrastructure(study: Study) -> None:
+    process = study.start("slow 1")
+    wait_for(lambda: len(study.calls.read_text().split()) == 1)
+    os.kill(writers()[process.pid], signal.SIGKILL)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 75, said
+    assert set(study.statuses("sub-01").values()) == {"interrupted"}
+    assert study.statuses("sub-02") == FINE
+    code, said = study.run()
+    assert code == 0, said
+    assert study.statuses("sub-01") == FINE
     assert study.leftovers() == []
 
 

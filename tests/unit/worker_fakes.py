@@ -44,8 +44,8 @@ def _misbehave(what: str) -> None:
         case "hang":
             # in a library, with the lock of the interpreter held: no signal handler of Python runs any more
             ctypes.PyDLL(None).sleep(600)
-        case "sleep":
-            time.sleep(600)
+        case "slow":
+            time.sleep(2)
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -18,8 +18,8 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "0.5 or an excess kurtosis beyond 1",
         "heteroscedastic": "Breusch-Pagan (Koenker's form) p < 0.01: the spread depends on the columns of the model; "
         "take `standard_errors: HC3`",
-        "high_leverage": "somebody's columns are so unusual that the model follows them: leverage above 0.2 and above "
-        "three times the mean",
+        "high_leverage": "somebody's columns are so unusual that the model follows them: leverage above three "
+        "times the mean, this limit being between 0.2 and 0.9",
         "influential": "without this one the estimates would be others: Cook's distance above 1",
         "collinear": "variance inflation factor of the term above 10: it is hardly told apart from others",
         "few_participants": "fewer than 20 residual degrees of freedom: the tests above see little, intervals are wide",
@@ -81,7 +81,8 @@ def leverage_flags(design: Design, residuals: Array, names: Sequence[str]) -> li
     """
     leverage = leverages(design.x)
     distance = cooks_distance(design, residuals, leverage)
-    unusual = np.where(leverage > max(0.2, 3 * leverage.mean()), leverage, 0.0)
+    limit = np.clip(3 * leverage.mean(), 0.2, 0.9)
+    unusual = np.where(leverage > limit, leverage, 0.0)
     influential = np.where(distance > 1, distance, 0.0)
     return [*_listed("high_leverage", unusual, names), *_listed("influential", influential, names)]
 

@@ -229,4 +229,5 @@ def _centiles(
             left_out = reasons[target, measure][frame.index].notna()
             own = fit_centiles(frame, model.formula, model.numeric, option, left_out=left_out)
             found.append(own.assign(statistic_id=spec.id, target=target, measure=measure)[list(CENTILE_COLUMNS)])
-    return pd.concat(found).reset_index(drop=True)
+    numbers = dict.fromkeys(("age", "value", "expected", "z", "centile"), "float64")
+    return pd.concat(found).reset_index(drop=True).astype(numbers | {"in_reference": bool})

@@ -107,7 +107,7 @@ def _harmonised(prepared: Mapping[Key, Prepared], model: Model, column: str) -> 
     row = [*PERSON, "session"]
     stacked = pd.concat([one.sample.frame.assign(_number=n) for n, one in enumerate(prepared.values())])
     stacked[row] = stacked[row].astype(object).where(stacked[row].notna(), "")  # no session is a key like any other
-    people = stacked.drop_duplicates(row).sort_values(row).set_index(row)
+    people = stacked.drop_duplicates(row).sort_values(row).set_index(row, drop=False)
     sites = sorted(people[column].unique())
     if len(sites) < 2:
         only = NotFittedError(f"{column} is {sites[0]} for every participant: nothing to harmonise")
@@ -115,7 +115,7 @@ def _harmonised(prepared: Mapping[Key, Prepared], model: Model, column: str) -> 
     values = stacked.set_index([*row, "_number"])[RESPONSE].unstack("_number").reindex(people.index)
     codes = pd.Series({site: number for number, site in enumerate(sites)})
     site = people[column].map(codes).to_numpy(dtype=np.intp)
-    data, _ = typed(people.reset_index(), model.formula, model.numeric)
+    data, _ = typed(people.reset_index(drop=True), model.formula, model.numeric)
     try:
         matrix = patsy.dmatrix(
             f"{model.formula.right} + 1", data, eval_env=patsy.EvalEnvironment([]), return_type="dataframe"
