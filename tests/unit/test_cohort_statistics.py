@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.results_fakes import number, run, write_tables
+from tests.unit.statistics_fakes import ROWS, cohort
 from vp_engine.cohort.config import Config, DatasetConfig
 from vp_engine.cohort.statistic_config import StatisticConfig
-from vp_engine.cohort.statistics import LOCATION, read_covariates, run_statistics
+from vp_engine.cohort.statistics import LOCATION, LOCATIONS, check_statistics, read_covariates, run_statistics
+from vp_engine.cohort.verify import verify
+from vp_engine.errors import ConfigError
+from vp_engine.stats.spec import CentilesOption, ExcludeOption, IcvOption, Options
 from vp_engine.tables.parquet import read_table
 
 FACTORS = {"vol": 2.0, "other": 5.0}
@@ -70,3 +74,62 @@ def test_covariates_of_participants_and_sessions(config: Config) -> None:
         ["tiny", "61", "1", None, "70"],
         ["tiny", "61", "2", None, None],
     ]
+
+
+def test_all_options_at_once_give_the_same_bytes_twice(tmp_path: Path) -> None:
+    rows, covariates = cohort(n=60, sessions=2)
+    root = tmp_path / "d"
+    root.mkdir()
+    table = covariates.assign(participant="sub-" + covariates["participant"]).rename(
+        columns={"participant": "participant_id"}
+    )
+    table.to_csv(root / "participants.tsv", sep="\t", index=False)
+    runs = [run("d", label, visit, "vol") for label in covariates["participant"] for visit in "12"]
+    runs.append(run("d", "900", "1", "vol", status="timeout"))
+    write_tables(tmp_path / "results", runs, rows.to_dict("records"))
+    options = Options(
+        icv=IcvOption("residual", "head"),
+        standard_errors="HC3",
+        family="statistic",
+        permutations=99,
+        site="site",
+        exclude=ExcludeOption(0.5, 3.0),
+        centiles=CentilesOption("age", {"group": ("control",)}),
+    )
+    asked = (
+        StatisticConfig("s", ROWS, "value ~ group + age", options=options),
+        StatisticConfig("m", ROWS, "value ~ group + age", options=Options(sessions="mixed")),
+    )
+    config = Config(tmp_path / "config.yaml", (DatasetConfig("d", root),), tmp_path / "results", (), statistics=asked)
+    check_statistics(config)
+    written = []
+    for _ in range(2):
+        assert run_statistics(config, config.output) == 2 * 2 * 3 + 2 * 3
+        written.append([(config.output / path).read_bytes() for path in LOCATIONS.values()])
+    assert written[0] == written[1]
+    terms = read_table(config.output / LOCATION, "statistics").to_pandas()
+    tested = (terms["statistic_id"] == "s") & (terms["term"] != "Intercept")
+    for column in ("p", "p_fdr", "p_bonferroni", "p_permutation", "effect_ci_low"):
+        assert terms.loc[tested, column].notna().all()
+    exclusions = read_table(config.output / LOCATIONS["exclusions"], "exclusions").to_pandas()
+    who = exclusions[exclusions["reason"] == "refused:timeout"]
+    assert len(who) == 2 * 2 + 2
+    assert set(who["participant"]) == {"900"}
+    centiles = read_table(config.output / LOCATIONS["centiles"], "centiles").to_pandas()
+    assert set(centiles["statistic_id"]) == {"s"}
+    assert centiles["centile"].notna().sum() > 100
+    assert verify(config.output) == []
+
+
+def test_without_statistics_the_tables_are_empty(config: Config) -> None:
+    assert run_statistics(config, config.output) == 0
+    for name, path in LOCATIONS.items():
+        assert read_table(config.output / path, name).num_rows == 0
+
+
+def test_a_level_that_nobody_has_is_told_before_the_first_scan(config: Config) -> None:
+    options = Options(centiles=CentilesOption("age", {"age": ("1",)}))
+    statistic = StatisticConfig("s", {"prompt": ("vol",)}, "value ~ age", options=options)
+    config = Config(config.file, config.datasets, config.output, (), statistics=(statistic,))
+    with pytest.raises(ConfigError, match=r"statistics\.s: centiles\.reference\.age: nobody has '1' there"):
+        check_statistics(config)
