@@ -1,0 +1,93 @@
+"""Reading ahead changes nothing but time: the same images, refusals included, and a way on when it breaks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
+from vp_engine.cohort import ahead, plan, scans
+from vp_engine.cohort.ahead import ReadAhead, read_ahead, reader_count
+from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
+from vp_engine.cohort.participant import Job, Prepared, compute, prepare
+from vp_engine.cohort.plan import write_plan
+from vp_engine.cohort.tasks import read_tasks
+from vp_engine.errors import InputRefused
+from vp_engine.volumes.nifti import read_image
+
+VOLUMES = "Measure the hippocampi."
+PROGRAMS = {VOLUMES: 't1 = scan(current)\nreport(volume(segment(t1, "left_hippocampus")))\n'}
+PROMPTS = (PromptConfig("vol", VOLUMES, images=("T1w",)), PromptConfig("liver", "Segment the liver."))
+T1W = "sub-01/ses-{}/anat/sub-01_ses-{}_T1w.nii.gz"
+
+
+def dies(_job: Job, _model_id: str) -> Prepared:
+    os._exit(1)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Two sessions, with T1w and FLAIR, of which the T1w of the second is cut off."""
+    monkeypatch.setattr(plan, "validate_dataset", lambda _root, **_options: [])
+    root = write_dataset(tmp_path / "tiny")
+    cut = root / T1W.format("02", "02")
+    cut.write_bytes(cut.read_bytes()[:200])
+    config = Config(tmp_path / "config.yaml", (DatasetConfig("tiny", root),), tmp_path / "results", PROMPTS)
+    write_plan(config, config.output)
+    return Job(tuple(read_tasks(config.output, "tiny")["01"]), root, config.output)
+
+
+def test_scans_that_open_tasks_start_with_are_read_through_the_gate(job: Job) -> None:
+    with ReadAhead(1) as reading:
+        reading.ask(job, "fake-1")
+        prepared = reading.take(job, "fake-1")
+    there, cut = (T1W.format(session, session) for session in ("01", "02"))
+    assert set(prepared.images) == {there, cut}
+    image, refused = prepared.images[there], prepared.images[cut]
+    expected = read_image(job.root / there, root=job.root)
+    assert np.array_equal(image.data, expected.data)
+    assert (image.flags, image.forms) == (expected.flags, expected.forms)
+    assert isinstance(refused, InputRefused)
+    with pytest.raises(InputRefused) as again:
+        read_image(job.root / cut, root=job.root)
+    assert (refused.code, refused.message) == (again.value.code, again.value.message)
+    assert prepared.begun == prepare(job, "fake-1").begun
+
+
+def test_what_was_read_ahead_is_not_read_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = fake_engine(FixedPlanner(PROGRAMS), IntensitySegmenter())
+    prepared = read_ahead(job, engine.model_id)
+
+    def read_again(path: Path, **_options: object) -> None:
+        raise AssertionError(f"{path} is read again")
+
+    monkeypatch.setattr(scans, "read_image", read_again)
+    statuses = {outcome.task.id: outcome.row["status"] for outcome in compute(job, prepared, engine)}
+    assert statuses == {"01/vol": "ok", "02/vol": "refused_input", "01/liver": "refused", "02/liver": "refused"}
+
+
+def test_no_more_is_read_than_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "KEPT_BYTES", 1)
+    assert set(read_ahead(job, "fake-1").images) == {T1W.format("01", "01")}
+
+
+def test_process_that_is_ended_costs_the_reading_ahead_alone(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ahead, "read_ahead", dies)
+    with ReadAhead(1) as reading:
+        for _ in range(2):
+            reading.ask(job, "fake-1")
+            assert reading.take(job, "fake-1").images == {}
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "told once"
+
+
+@pytest.mark.parametrize(("processors", "expected"), [(1, 1), (2, 1), (4, 3), (64, 4)])
+def test_number_of_processes_leaves_one_processor(
+    processors: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(processors)))
+    assert reader_count() == expected
