@@ -101,9 +101,8 @@ def term_columns(analyses: Sequence[str]) -> list[Column]:
     for name in analyses:
         group = ANALYSES[name] if len(analyses) > 1 else ""
         columns += [
-            Column(f"{name}_estimate", "Estimate", number=True, group=group),
-            Column(f"{name}_interval", "95 % interval", number=True, group=group),
-            Column(f"{name}_effect", "Effect size", number=True, group=group),
+            Column(f"{name}_estimate", "Estimate\n95 % interval", number=True, group=group),
+            Column(f"{name}_effect", "Effect size\n95 % interval", number=True, group=group),
             Column(f"{name}_p_fdr", "p corrected", number=True, group=group),
             Column(f"{name}_n", "n", number=True, group=group),
         ]
@@ -179,11 +178,10 @@ def term_rows(table: pd.DataFrame, analyses: Sequence[str], references: Mapping[
 def term_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     """The numbers of a row of the table `statistics` as text."""
     fitted = not pd.isna(row["estimate"])
-    interval = f"{number_text(row['ci_low'])} to {number_text(row['ci_high'])}" if fitted else ""
+    interval = f"\n{number_text(row['ci_low'])} to {number_text(row['ci_high'])}" if fitted else ""
     return {
-        "estimate": number_text(row["estimate"]),
-        "interval": interval,
-        "effect": effect_text(row),
+        "estimate": number_text(row["estimate"]) + interval,
+        "effect": effect_text(row).replace(" (", "\n").removesuffix(")"),
         "n": f"{row['n']:,}",
         "n_excluded": f"{row['n_excluded']:,}",
         **{key: number_text(row[key]) for key in ("std_error", "statistic", "df")},

@@ -62,7 +62,7 @@ def save_centiles(table: pd.DataFrame, folder: Path, stem: str) -> SavedFigure |
         "members of the reference are compared with the others of it. Grey band: 95 of 100 of the reference group."
     )
     if left:
-        caption += f" {left} value{'' if left == 1 else 's'} could not be compared; the table `centiles` says why."
+        caption += f" {left} value{'' if left == 1 else 's'} could not be compared; the table centiles says why."
     if len(targets) > len(shown):
         caption += f" The first {len(shown)} of {len(targets)} structures."
     alt = f"z against age for {', '.join(words(target) for target in shown)}; {len(judged)} values"

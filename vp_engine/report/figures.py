@@ -104,7 +104,7 @@ def save_figure(draw: Callable[[float], Figure], folder: Path, stem: str, *, alt
     safe = re.sub(r"[^0-9A-Za-z_]", "_", stem)
     files: dict[str, bytes] = {}
     with mpl.rc_context(_STYLE):
-        wide, narrow = draw(WIDE), draw(NARROW)
+        wide, narrow = (_laid_out(draw(width)) for width in (WIDE, NARROW))
         files[f"{safe}.svg"] = _bytes(wide, "svg", {"Date": None, "Creator": None})
         files[f"{safe}.png"] = _bytes(wide, "png", {"Software": None})
         files[f"{safe}_narrow.svg"] = _bytes(narrow, "svg", {"Date": None, "Creator": None})
@@ -180,6 +180,13 @@ def short(text: str, limit: int = _LABEL) -> str:
     """Text that fits; control characters become spaces, which fonts have no picture for."""
     plain = "".join(" " if ord(letter) < 32 else letter for letter in text)
     return plain if len(plain) <= limit else f"{plain[: limit - 1]}…"
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """The figure with its layout fixed, which else is computed again for every file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def _bytes(figure: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:

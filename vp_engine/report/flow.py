@@ -55,15 +55,16 @@ def flow_of(plan: pa.Table, runs: pa.Table, prompts: Sequence[str], table: pd.Da
     Returns
     -------
     list of Step
-        Each participant is counted at the step they reach with any session and prompt.
+        Each participant is counted at the step they reach with any session and prompt; those without a record may have
+        had an image.
     """
     planned = _people(plan, prompts)
     asked = _of(runs, prompts)
     reached: dict[tuple[str, str], set[str]] = {}
     for row in asked.select(["dataset", "participant", "status"]).to_pylist():
         reached.setdefault((row["dataset"], row["participant"]), set()).add(row["status"])
-    imaged = {who for who in planned if reached.get(who, {"no_record"}) - {*NO_IMAGE, "no_record"}}
-    answered = {who for who in imaged if "ok" in reached[who]}
+    imaged = {who for who in planned if reached.get(who, {"no_record"}) - {*NO_IMAGE}}
+    answered = {who for who in imaged if "ok" in reached.get(who, ())}
     steps = [
         Step("planned", f"{len(planned):,}"),
         Step("with a usable image", f"{len(imaged):,}", _lost(planned - imaged, reached)),
