@@ -9,6 +9,7 @@ from typing import Any
 from vp_engine.bids.findings import FINDINGS
 from vp_engine.cohort.flags import FLAGS
 from vp_engine.environment.reference import reference
+from vp_engine.stats.checks import FLAGS as MODEL_FLAGS
 from vp_engine.tables.schema import SCHEMAS, load_schema
 from vp_engine.volumes.codes import REFUSALS
 
@@ -34,6 +35,9 @@ def tables_reference() -> str:
     ]
     lines += ["| flag | meaning |", "|---|---|"]
     lines += [f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()]
+    lines += ["", "## Flags of models", "", "What can stand in the column `flags` of `statistics`.", ""]
+    lines += ["| flag | meaning |", "|---|---|"]
+    lines += [f"| `{flag}` | {meaning} |" for flag, meaning in MODEL_FLAGS.items()]
     lines += [
         "",
         "## Reasons",

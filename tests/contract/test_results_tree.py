@@ -94,6 +94,8 @@ def test_tree(study: Config) -> None:
         "tables/measurements/dataset=tiny/part-0.parquet",
         "tables/segmentations/dataset=tiny/part-0.parquet",
         "tables/statistics/part-0.parquet",
+        "tables/exclusions/part-0.parquet",
+        "tables/centiles/part-0.parquet",
     }
     assert not [name for name in files if "tmp" in name]
 

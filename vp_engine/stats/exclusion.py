@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from vp_engine.stats.design import Array
 from vp_engine.stats.fitting import residuals_of
 from vp_engine.stats.preparation import Key, Model, prepare
 from vp_engine.stats.sample import Sample, without
@@ -46,7 +49,15 @@ def excluded_by(samples: Mapping[Key, Sample], model: Model) -> dict[Key, pd.Ser
                 residuals = residuals_of(prepared, model)
             except NotFittedError:
                 continue
-            distance = (residuals - residuals.median()).abs()
-            spread = distance.median() / _NORMAL_MAD
-            reasons[key][residuals.index[distance > rule.outliers * spread]] = OUTLIER
+            reasons[key][residuals.index[outlying(residuals.to_numpy(), rule.outliers)]] = OUTLIER
     return reasons
+
+
+def outlying(residuals: Array, limit: float) -> npt.NDArray[np.bool_]:
+    """Which residuals are further from their median than so many robust standard deviations.
+
+    >>> outlying(np.array([-1.0, 0.0, 1.0, 2.0, 30.0]), 3.5).tolist()
+    [False, False, False, False, True]
+    """
+    distance = np.abs(residuals - np.median(residuals))
+    return np.asarray(distance > limit * np.median(distance) / _NORMAL_MAD)
