@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import duckdb
@@ -143,6 +144,19 @@ def test_report_and_proof(study: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_snakemake_lists_the_report_its_figures_and_its_numbers(study: Path) -> None:
+    done = run(study, "--report", str(study / "overview.zip"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(study / "overview.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        index = archive.read("overview/report.html").decode()
+    assert names == {
+        "report.html", "bygroup_terms.tsv", "bygroup_volume_effects.svg", "bygroup_volume_trajectories.svg",
+        "bygroup_volume_values.svg",
+    }  # fmt: skip
+    assert "estimates with 95 % intervals" in index  # the captions
 
 
 def test_datasets_are_kept_apart(study: Path) -> None:

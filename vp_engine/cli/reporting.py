@@ -16,6 +16,7 @@ from vp_engine.cohort.pictures import (
 )
 from vp_engine.cohort.publish import publish_bytes
 from vp_engine.cohort.statistics import read_covariates, spec_of
+from vp_engine.cohort.terms import write_terms
 from vp_engine.cohort.verify import write_manifest
 from vp_engine.cohort.weights import model_folder
 from vp_engine.report.html import ReportExtras, write_report
@@ -31,7 +32,8 @@ _log = logging.getLogger(__name__)
 def make_report(config: Config, output: Path) -> Path:
     """Write pictures of delineations, figures and `report.html`; return the path of the report."""
     with writing(output, "report", alone=True):
-        for old in (output / "figures").glob("*.*"):
+        (output / "figures").mkdir(parents=True, exist_ok=True)
+        for old in sorted((output / "figures").glob("*.*")):
             old.unlink()  # of an earlier run, which may have asked for other statistics
         scans = list_scans(output)
         judged = _judged(config, output, scans)
@@ -50,6 +52,7 @@ def make_report(config: Config, output: Path) -> Path:
             limits=limits.read_text(encoding="utf-8") if limits.is_file() else "",
         )
         report = write_report(output, extras=extras)
+        write_terms(output)
         write_manifest(output)
     return report
 

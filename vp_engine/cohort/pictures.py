@@ -164,14 +164,17 @@ def open_scan(config: Config, output: Path, scan: DelineatedScan, colours: Mappi
     Raises
     ------
     InputRefused
-        When a file is not what it should be.
+        When a file is gone or not what it should be.
+    ConfigError
+        When the dataset is no longer in the configuration.
     OSError
-        When a file is gone, or the machine fails.
+        When the machine fails.
     """
     root, limits = config.dataset(scan.dataset).path, config.dataset(scan.dataset).limits
     if not scan.scan:
         raise InputRefused("its label image has no readable sidecar, which names the scan", code="no_sidecar")
     image, _ = to_canonical(read_image(root / scan.scan, root=root, limits=limits))
+    derivatives = derivative_folder(output, scan.dataset)
     files: dict[str, dict[int, int]] = {}
     ordered = sorted(scan.outlines, key=lambda o: ("_dseg." not in o.path, -o.volume_mm3, o.target))
     for outline in ordered:
@@ -179,7 +182,7 @@ def open_scan(config: Config, output: Path, scan: DelineatedScan, colours: Mappi
     largest = {path: max(o.volume_mm3 for o in scan.outlines if o.path == path) for path in list(files)[:MAX_FILES]}
     layers = []
     for path in sorted(largest, key=lambda path: (-largest[path], path)):  # small structures over large ones
-        labels, _ = to_canonical(read_labels(derivative_folder(output, scan.dataset) / path))
+        labels, _ = to_canonical(read_labels(derivatives / path, root=derivatives))
         if labels.shape != image.shape:
             raise InputRefused(f"{path}: {labels.shape} voxels, the scan has {image.shape}", code="grid_differs")
         layers.append((labels.data, files[path]))
@@ -200,8 +203,6 @@ def try_open(
         return open_scan(config, output, scan, colours), ""
     except (InputRefused, ConfigError) as refusal:
         return None, refusal.message
-    except FileNotFoundError as error:
-        return None, f"{Path(error.filename or '').name}: no longer there"
 
 
 def make_thumbnails(

@@ -17,7 +17,7 @@ _LISTED = (
     "validation/*.json",
     "tables/**/*.parquet",
     "derivatives/*/*",
-    "figures/**/*",
+    "figures/**/[!.]*",  # not the time stamp that Snakemake puts there
     "report.html",
 )
 """Files of the manifest beside every `done.json`; what lies deeper in `records` and `derivatives` is in that one."""
