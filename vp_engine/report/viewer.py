@@ -40,7 +40,7 @@ class EmbeddedScan:
     image, labels : bytes
         Gzipped NIfTI of uint8 on one grid. `labels` holds the number of the colour of each structure plus 1.
     centre_mm : tuple of 3 float
-        World point (RAS) where most of the structures are seen.
+        World point (RAS) in a structure, near where most of the structures are seen.
     """
 
     image: bytes
@@ -139,9 +139,18 @@ def embed_scan(image: np.ndarray, layers: Sequence[Layer], affine: np.ndarray) -
     place = np.array(affine, dtype=np.float64)
     place[:3, 3] += place[:3, :3] @ (start + (np.array(steps) - 1) / 2)
     place[:3, :3] *= np.array(steps)
-    middle = np.array(best_slices([(number[frame], colours) for number, colours in layers], grey.shape))
-    x, y, z = (affine @ np.append(middle + start, 1.0))[:3]
+    x, y, z = (affine @ np.append(_middle(_filled(layers, voxel_volume_mm3(affine)), image.shape), 1.0))[:3]
     return EmbeddedScan(_nifti(coarse, place), _nifti(labels, place), (float(x), float(y), float(z)))
+
+
+def _middle(layers: Sequence[Layer], shape: tuple[int, ...]) -> np.ndarray:
+    """The voxel of a structure that is nearest to the point where the slices meet that show most of all structures."""
+    point = np.array(best_slices(layers, shape))
+    voxels = np.concatenate([np.argwhere(np.isin(numbers, list(colours))) for numbers, colours in layers])
+    if not len(voxels):
+        return point
+    nearest: np.ndarray = voxels[((voxels - point) ** 2).sum(axis=1).argmin()]
+    return nearest
 
 
 def _filled(layers: Sequence[Layer], voxel_mm3: float) -> list[Layer]:
