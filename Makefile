@@ -13,8 +13,9 @@ help:  ## what there is
 run: $(STAMP)  ## install, then the workflow of config.yaml on this machine (default: the demo cohort)
 	snakemake --cores all
 
-test: $(STAMP)  ## install, then all tests
-	python -m pytest
+test: $(STAMP)  ## install, then all tests, in two processes
+	@tests/slurm/install --if-free
+	python -m pytest --numprocesses 2 --dist loadgroup
 
 stress: $(STAMP)  ## the long tests: every fault, many kills, a thousand participants; an hour or more
 	python -m pytest -m stress -s
