@@ -278,6 +278,7 @@ def test_a_model_that_was_not_fitted_is_shown_with_its_reason(results: Path) -> 
     write_statistics(results, same)
     text = write_report(results, extras=ReportExtras((SPEC,), same)).read_text(encoding="utf-8")
     assert "not fitted: group is control for every participant" in text
+    assert '<td class="number">not fitted</td>' in text
 
 
 def test_a_statistic_of_nothing_is_shown_with_its_reason(results: Path) -> None:

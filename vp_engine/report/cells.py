@@ -180,7 +180,7 @@ def term_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     fitted = not pd.isna(row["estimate"])
     interval = f"\n{number_text(row['ci_low'])} to {number_text(row['ci_high'])}" if fitted else ""
     return {
-        "estimate": number_text(row["estimate"]) + interval,
+        "estimate": number_text(row["estimate"]) + interval if fitted else "not fitted",
         "effect": effect_text(row).replace(" (", "\n").removesuffix(")"),
         "n": f"{row['n']:,}",
         "n_excluded": f"{row['n_excluded']:,}",

@@ -146,7 +146,7 @@
       if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL 2");
       if (!globalThis.Niivue) await unpack();
       const made = new globalThis.Niivue({
-        backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.8], show3Dcrosshair: true, isRadiologicalConvention: false,
+        backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.8], crosshairWidth: 0.5, show3Dcrosshair: true, isRadiologicalConvention: false,
         dragAndDropEnabled: false, isOrientCube: false, logLevel: "error", sagittalNoseLeft: false,
       });
       await made.attachToCanvas(byId("viewer-canvas"));

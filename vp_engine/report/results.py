@@ -126,7 +126,8 @@ def _measure(
 ) -> dict[str, Any]:
     """Tables and figures of one measure."""
     analyses = [name for name in cells.ANALYSES if name in set(rows["analysis"])]
-    shown = rows[rows["term"] != "Intercept"]
+    effects = rows[rows["term"] != "Intercept"]
+    shown = rows if effects.empty else effects  # a model of nothing but a mean
     lines = cells.term_rows(shown, analyses, references)
     units = rows["unit"].dropna().unique()
     return {
