@@ -23,7 +23,7 @@ rule report:
     resources:
         attempt=lambda wildcards, attempt: attempt,
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        # a picture of each scan, about one a second and core; a retry goes on where the time ran out
+        # a picture of each scan, one or two a second and core; a retry goes on where the time ran out
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         config=CONFIG_FILE,
