@@ -31,7 +31,7 @@ MAX_FILES = 16
 FOLDER = Path("figures") / "qc"
 """Where thumbnails are kept, below the output directory."""
 
-_WORKERS = 4
+_WORKERS = 2  # as many cores as the rule asks for
 _FEW = 8
 _COLUMNS = (
     "dataset", "participant", "session", "prompt_id", "target", "label", "path", "volume_mm3", "sha256", "qc_score",

@@ -19,7 +19,7 @@ rule report:
         OUTPUT / "logs" / "report.log",
     conda:
         "../envs/vp.yaml"
-    threads: 4
+    threads: 2
     resources:
         attempt=lambda wildcards, attempt: attempt,
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
