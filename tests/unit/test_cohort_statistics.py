@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.unit.results_fakes import number, run, write_tables
 from tests.unit.statistics_fakes import ROWS, cohort
+from vp_engine.cohort import demo
 from vp_engine.cohort.config import Config, DatasetConfig
 from vp_engine.cohort.statistic_config import StatisticConfig
 from vp_engine.cohort.statistics import LOCATION, LOCATIONS, check_statistics, read_covariates, run_statistics
 from vp_engine.cohort.verify import verify
 from vp_engine.errors import ConfigError
+from vp_engine.stats.models import StatisticSpec, fit_statistics
 from vp_engine.stats.spec import CentilesOption, ExcludeOption, IcvOption, Options
 from vp_engine.tables.parquet import read_table
 
@@ -133,3 +137,24 @@ def test_a_level_that_nobody_has_is_told_before_the_first_scan(config: Config) -
     config = Config(config.file, config.datasets, config.output, (), statistics=(statistic,))
     with pytest.raises(ConfigError, match=r"statistics\.s: centiles\.reference\.age: nobody has '1' there"):
         check_statistics(config)
+
+
+def test_intervals_hold_what_was_planted_into_the_demo_cohort() -> None:
+    """The people of the demo cohort with the volumes that were planted, measured 40 times with chance."""
+    rng = np.random.default_rng(2)
+    planted = {"patient": 0.70 * 4700, "control": 4700.0}
+    covariates = pd.DataFrame(
+        [{"participant": who, "group": group, "age": f"{age}", "sex": sex} for who, group, age, sex in demo._PEOPLE]
+    )
+    rows = pd.DataFrame(
+        [
+            number("demo", who, "01", "vol", f"t{again:02d}", planted[group] * np.exp(rng.normal(0, 0.04)))
+            for again in range(40)
+            for who, group, _, _ in demo._PEOPLE
+        ]
+    )
+    found = fit_statistics(rows, covariates, StatisticSpec("s", ROWS, "value ~ group + age + sex"))
+    own = found[found["term"] == "group[T.patient]"]
+    inside = own["ci_low"].lt(-0.30 * 4700) & own["ci_high"].gt(-0.30 * 4700)
+    assert inside.sum() >= 34, "of 40, fewer than 34 in one of 200 cohorts of tests"
+    assert (own["estimate"] / (-0.30 * 4700)).between(0.7, 1.3).all()

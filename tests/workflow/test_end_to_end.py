@@ -170,6 +170,32 @@ def test_datasets_are_kept_apart(study: Path) -> None:
     assert set(table(study, "statistics")["n"]) == {3}, "01 and 05 of demo, 01 of other"
 
 
+def test_the_planted_loss_is_inside_the_interval(study: Path) -> None:
+    """With three people the interval is wide; `test_demo_effects.py` has all of them."""
+    truth = pd.read_csv(study / "demo" / demo.MARKER, sep="\t").query("session_id == 'ses-01'")
+    factor = truth.set_index("participant_id")["hippocampus_factor"]
+    planted = factor["sub-01"] - (factor["sub-05"] + factor["sub-02"]) / 2  # sub-02 is the one of `other`
+    volumes = table(study, "measurements").query("prompt_id == 'hippvol' and session != '02'")
+    terms = table(study, "statistics").set_index(["target", "term"])
+    for target, own in volumes.groupby("target"):
+        whole = own.set_index(["dataset", "participant"])["value"][("demo", "05")] / factor["sub-05"]
+        found = terms.loc[(target, "group[T.patient]")]
+        assert found["ci_low"] < planted * whole < found["ci_high"]
+        assert found["estimate"] < 0
+        assert found["flags"] == ["few_participants"]
+        assert found["effect_ci_low"] < found["effect_size"] < found["effect_ci_high"]
+
+
+def test_who_is_in_no_model_is_told(study: Path) -> None:
+    found = table(study, "exclusions")
+    told = set(zip(found["participant"], found["session"], found["reason"], strict=True))
+    assert told == {
+        ("01", "02", "further_session"),
+        ("05", "02", "further_session"),
+        ("06", "01", "refused:refused_input"),
+    }
+
+
 def vp(study: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "vp_engine.cli.app", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

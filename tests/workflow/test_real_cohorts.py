@@ -94,3 +94,65 @@ def test_numbers_are_of_human_size(results: Path) -> None:
     assert set(growth["measure"]) == {"percent_change"}
     fractions = measurements[(measurements["prompt_id"] == "icvfraction") & (measurements["dataset"] == "ds002748")]
     assert fractions["value"].between(0.001, 0.02).all()
+
+
+def test_few_people_have_wide_intervals(results: Path) -> None:
+    statistics = pd.read_parquet(results / "tables" / "statistics")
+    ages = statistics[statistics["term"] == "age"]
+    assert set(ages["target"]) == {"left_hippocampus", "right_hippocampus"}
+    for row in ages.itertuples():
+        assert row.ci_low < row.estimate < row.ci_high
+        assert row.ci_high - row.ci_low > 50, "mm3 per year: three or four people of two cohorts say nothing of age"
+        assert "few_participants" in row.flags
+        assert "pooled over datasets ds002748, openms" in row.method
+        assert row.effect_ci_low <= row.effect_size <= row.effect_ci_high
+
+
+STUDY = {
+    "datasets": {"ds002748": {"path": str(DATA / "cohort_ds002748")}},
+    "output": "results",
+    "prompts": [
+        PROMPTS[0],
+        {"id": "ventvol", "text": "How large are the ventricles?", "images": ["T1w"]},
+        {"id": "head", "text": "Measure the intracranial volume.", "images": ["T1w"]},
+    ],
+    "statistics": [
+        {
+            "id": "bygroup",
+            "rows": {"prompt": ["hippvol", "ventvol"], "measure": "volume"},
+            "model": "value ~ group + age",
+            "icv": {"method": "residual", "prompt": "head"},
+            "standard_errors": "HC3",
+            "permutations": 9999,
+            "exclude": {"qc_below": 0.5, "outliers": 3.5},
+        }
+    ],
+}
+
+
+@pytest.mark.stress
+def test_twelve_people_in_two_groups(tmp_path: Path) -> None:
+    if not (DATA / "cohort_ds002748").is_dir():
+        pytest.skip("the real scans of ../shared/data are not here")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(STUDY))
+    command = [
+        str(Path(sys.executable).with_name("snakemake")),
+        *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--cores", "2"),
+        *("--configfile", str(tmp_path / "config.yaml")),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = tmp_path / "results" / "tables"
+    found = pd.read_parquet(tables / "statistics").query("term == 'group[T.depr]'")
+    assert set(zip(found["analysis"], found["target"], strict=True)) == {
+        (analysis, target)
+        for analysis in ("all", "excluded")
+        for target in ("left_hippocampus", "right_hippocampus", "ventricles")
+    }
+    whole = found[found["analysis"] == "all"]
+    assert set(whole["n"]) == {11}, "the scan of sub-56 cannot be used"
+    assert (whole["effect_ci_high"] - whole["effect_ci_low"]).between(1.5, 4).all(), "standard deviations"
+    assert (whole["p_permutation"] - whole["p"]).abs().max() < 0.1
+    lost = pd.read_parquet(tables / "exclusions").query("analysis == 'all'")
+    assert set(zip(lost["participant"], lost["reason"], strict=True)) == {("56", "refused:refused_input")}
