@@ -106,6 +106,7 @@ def test_it_says_what_happened(whole: tuple[Page, str]) -> None:
         "Hoopes A, Dey N",
         "Freedman D, Lane D",
         "Apache-2.0",
+        "Redistributions in binary form must reproduce the above copyright notice",
         "Not for children.",
         "Not for post-mortem scans.",
         "Research software. Not a medical device.",

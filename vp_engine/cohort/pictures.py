@@ -7,6 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class DelineatedScan:
         """For a file name: dataset, participant, session and kind of image."""
         session = [f"ses-{self.session}"] if self.session is not None else []
         suffix = Path(self.scan).name.partition(".")[0].rpartition("_")[2] or "unknown"
-        return "_".join([self.dataset, f"sub-{self.participant}", *session, suffix])
+        return re.sub("[^0-9A-Za-z_-]", "-", "_".join([self.dataset, f"sub-{self.participant}", *session, suffix]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

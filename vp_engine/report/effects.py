@@ -13,7 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vp_engine.report.cells import term_text
-from vp_engine.report.figures import COLOURS, NARROW, SavedFigure, new_figure, save_figure, short, unit_text, words
+from vp_engine.report.figures import (
+    COLOURS,
+    NARROW,
+    SavedFigure,
+    new_figure,
+    per_text,
+    save_figure,
+    short,
+    unit_text,
+    words,
+)
 
 MAX_ROWS = 40
 """Structures in a figure; the first in alphabetical order."""
@@ -103,7 +113,7 @@ def _draw_term(axes: Axes, rows: pd.DataFrame, targets: list[str], analyses: lis
     units = rows["unit"].dropna().unique()
     unit = unit_text(str(units[0]) if len(units) == 1 else None)
     term = str(rows["term"].iloc[0])
-    per = "" if "[T." in term else f" per unit of {term}"
+    per = "" if "[T." in term else f" {per_text(term)}"
     axes.set_xlabel("Hedges' g (no unit)" if standardised else short(f"{unit}{per}", 34))
     axes.locator_params(axis="x", nbins=4)
 

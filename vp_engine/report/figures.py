@@ -42,6 +42,7 @@ OWN_COLUMNS = (
 _LABEL = 28
 _UNITS = {"mm3": "mm³", "mm2": "mm²", "1": "no unit", "mm3/year": "mm³/year"}
 _COLUMN_UNITS = {"age": "years"}  # what BIDS says of the column; of others participants.tsv says nothing here
+_SINGULAR = {"age": "year"}
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names from the user's files may hold a $
     "svg.hashsalt": "vp_engine",  # equal figures, equal bytes
@@ -174,6 +175,15 @@ def column_text(column: str, units: Mapping[str, str] = _COLUMN_UNITS) -> str:
     ('age (years)', 'mmse (as in participants.tsv)')
     """
     return f"{short(column)} ({units.get(column, 'as in participants.tsv')})"
+
+
+def per_text(column: str) -> str:
+    """Of what a slope is per, with its unit.
+
+    >>> per_text("age"), per_text("mmse")
+    ('per year of age', 'per unit of mmse')
+    """
+    return f"per {_SINGULAR.get(column, 'unit')} of {short(column)}"
 
 
 def short(text: str, limit: int = _LABEL) -> str:

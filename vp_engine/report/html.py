@@ -20,7 +20,7 @@ from vp_engine.report.methods import Setup
 from vp_engine.report.quality import FAR, LOW_QC, ScanQuality, gallery_data
 from vp_engine.report.results import MAX_ROWS, Tables, tell_statistics
 from vp_engine.report.slices import COLOURS
-from vp_engine.report.viewer import Case, packed_script
+from vp_engine.report.viewer import Case, niivue_licence, packed_script
 from vp_engine.stats.spec import CENTILE_COLUMNS, EXCLUSION_COLUMNS, StatisticSpec
 from vp_engine.stats.spec import COLUMNS as STATISTIC_COLUMNS
 from vp_engine.tables.parquet import read_table
@@ -267,6 +267,7 @@ def _viewer(cases: tuple[Case, ...], scans: tuple[ScanQuality, ...]) -> dict[str
         ],
         "viewer_names": htmlsafe_json_dumps({"names": names, "colours": COLOURS}, dumps=json.dumps),
         "niivue_script": script,
+        "niivue_licence": niivue_licence() if cases else "",
         "niivue_packed": base64.b64encode(packed).decode(),
     }
 

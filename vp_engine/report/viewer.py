@@ -94,6 +94,20 @@ def niivue_script() -> str:
     return f"{script}globalThis.Niivue = {made[1]};\n"
 
 
+def niivue_licence() -> str:
+    """Terms of the viewer, which go wherever its script goes.
+
+    Raises
+    ------
+    RuntimeError
+        If the installed package has no licence file.
+    """
+    text = distribution(_PACKAGE).read_text("licenses/LICENSE")
+    if text is None:
+        raise RuntimeError(f"expected the licence of {_PACKAGE} in its package; install the version in constraints.txt")
+    return text
+
+
 def packed_script() -> tuple[str, bytes]:
     """The script and its gzipped bytes, which take a third of the room; equal for equal versions."""
     script = niivue_script()
