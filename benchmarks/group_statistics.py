@@ -1,6 +1,6 @@
 """How long group statistics take: one JSON line per way to estimate, on made-up measurements of many structures.
 
-    python benchmarks/group_statistics.py --participants 10000 --structures 40
+`python benchmarks/group_statistics.py --participants 10000 --structures 40`
 """
 
 from __future__ import annotations

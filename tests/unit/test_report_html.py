@@ -264,6 +264,9 @@ def test_the_same_tables_give_the_same_bytes(run: tuple[Path, ReportExtras], who
 def test_without_statistics_and_numbers(results: Path) -> None:
     for name in ("statistics", "exclusions", "centiles", "segmentations"):
         shutil.rmtree(results / "tables" / name)
+    (results / "figures").mkdir(exist_ok=True)
+    old = results / "figures" / "bygroup_volume_effects_narrow.svg"
+    old.write_text("of statistics that were asked for before")
     empty = rows_to_table("measurements", [], where="test")
     write_table(
         results / "tables" / "measurements" / "dataset=demo" / "part-0.parquet", "measurements", empty, metadata=META
@@ -272,6 +275,7 @@ def test_without_statistics_and_numbers(results: Path) -> None:
     assert "No statistics are configured" in text
     assert "No numbers were measured." in text
     assert "Nothing was delineated." in text
+    assert not old.exists()
 
 
 def test_a_model_that_was_not_fitted_is_shown_with_its_reason(results: Path) -> None:

@@ -91,6 +91,10 @@ def test_every_option_reaches_the_models(load: Load) -> None:
         ("exclude: {}", r"exclude: "),
         ("exclude: {qc_below: 2}", r"exclude\.qc_below: "),
         ("exclude: {qc_below: low}", r"exclude\.qc_below: expected number"),
+        (
+            "icv: {method: proportion, prompt: head}\n    harmonise: {site: icv}",
+            r"icv: there is a column 'icv' already",
+        ),
         ("exclude: {outliers: 1}", r"exclude\.outliers: "),
         ("exclude: {outlier: 3}", r"exclude: unknown key 'outlier'; did you mean 'outliers'"),
         ("centiles: {age: age}", r"centiles: missing key 'reference'"),
@@ -108,5 +112,5 @@ def test_mistakes_are_named(load: Load, more: str, said: str) -> None:
 def test_the_head_size_cannot_be_in_the_model_twice(load: Load) -> None:
     config = load("    icv: {method: covariate, prompt: head}\n")
     config.file.write_text(config.file.read_text().replace("group + age", "group + icv"))
-    with pytest.raises(ConfigError, match=r"statistics\[0\]\.icv: the model has a column 'icv' already"):
+    with pytest.raises(ConfigError, match=r"statistics\[0\]\.icv: there is a column 'icv' already"):
         load_config(config.file)

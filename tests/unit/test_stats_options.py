@@ -401,6 +401,8 @@ def test_low_quality_is_no_reference() -> None:
     ("options", "message"),
     [
         (Options(site="scanner"), "no column 'scanner'"),
+        (Options(site="raw_value"), "'raw_value' is a name of our own; give the column another one"),
+        (Options(centiles=CentilesOption("__age", {"group": ("control",)})), "'__age' is a name of our own"),
         (
             Options(centiles=CentilesOption("sex", {"group": ("control",)})),
             "centiles.age: expected a column of numbers",

@@ -15,7 +15,7 @@ from vp_engine.tables.schema import hint
 LEAST_PERMUTATIONS = 99
 """With fewer the smallest p value would be above 0.01."""
 
-_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ def _check_combination(options: Options, columns: Sequence[str], key: str) -> No
         raise ConfigError(
             f"{key}.permutations: expected 0 or at least {LEAST_PERMUTATIONS}, got {options.permutations}"
         )
-    if options.icv is not None and options.icv.method == "covariate" and ICV in columns:
-        raise ConfigError(f"{key}.icv: the model has a column {ICV!r} already; take one of the two out")
+    if options.icv is not None and ICV in (*columns, *options.columns):
+        raise ConfigError(f"{key}.icv: there is a column {ICV!r} already; give it another name or take one out")
     if options.site is not None and options.site in columns:
         raise ConfigError(
             f"{key}.harmonise.site: {options.site!r} is a column of the model too; harmonise, or let the model have it"

@@ -26,7 +26,7 @@ OTHER_LEVEL = "not_in_reference:"
 NOT_DETERMINED = "reference_singular"
 """Why there is no centile; some are followed by a column or a number."""
 
-_AGE = "AGE_OF_CENTILES"
+_AGE = "__age"  # no formula may have a column of such a name
 
 
 def fit_centiles(

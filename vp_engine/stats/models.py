@@ -32,6 +32,8 @@ from vp_engine.stats.spec import (
 )
 from vp_engine.stats.terms import NUMBERS, nothing_found, term_rows
 
+_RESERVED = (RAW, "excluded_by", "reason")
+
 __all__ = ["StatisticResult", "StatisticSpec", "analyse_statistic", "fit_statistics", "model_samples", "read_model"]
 
 
@@ -166,6 +168,9 @@ def read_model(covariates: pd.DataFrame, spec: StatisticSpec) -> tuple[Formula, 
     known = {*covariates.columns, *ROW_COLUMNS} - {"participant"}
     formula = parse_formula(spec.model, columns=known)
     numeric = numeric_columns(covariates, [c for c in formula.columns if c not in formula.factors])
+    for column in (*formula.columns, *options.columns):
+        if column in _RESERVED or column.startswith("__"):
+            raise ConfigError(f"covariates: {column!r} is a name of our own; give the column another one")
     if absent := sorted(set(options.columns) - known):
         raise ConfigError(f"no column {absent[0]!r} in participants.tsv or sessions.tsv")
     if options.centiles is not None:

@@ -105,14 +105,14 @@ def _harmonised(prepared: Mapping[Key, Prepared], model: Model, column: str) -> 
     if not prepared:
         return {}
     row = [*PERSON, "session"]
-    stacked = pd.concat([one.sample.frame.assign(_number=n) for n, one in enumerate(prepared.values())])
+    stacked = pd.concat([one.sample.frame.assign(__number=n) for n, one in enumerate(prepared.values())])
     stacked[row] = stacked[row].astype(object).where(stacked[row].notna(), "")  # no session is a key like any other
     people = stacked.drop_duplicates(row).sort_values(row).set_index(row, drop=False)
     sites = sorted(people[column].unique())
     if len(sites) < 2:
         only = NotFittedError(f"{column} is {sites[0]} for every participant: nothing to harmonise")
         return {key: replace(one, fault=only) for key, one in prepared.items()}
-    values = stacked.set_index([*row, "_number"])[RESPONSE].unstack("_number").reindex(people.index)
+    values = stacked.set_index([*row, "__number"])[RESPONSE].unstack("__number").reindex(people.index)
     codes = pd.Series({site: number for number, site in enumerate(sites)})
     site = people[column].map(codes).to_numpy(dtype=np.intp)
     data, _ = typed(people.reset_index(drop=True), model.formula, model.numeric)

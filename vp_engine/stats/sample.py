@@ -142,12 +142,12 @@ def take_sample(group: pd.DataFrame, formula: Formula, columns: Iterable[str], *
     for column in columns:
         frame = keep(frame[column].notna(), f"{MISSING}{column}")
     order = frame["session"].map(_natural)
-    frame = frame.assign(_order=order).sort_values([*PERSON, "_order"], kind="stable")
+    frame = frame.assign(__order=order).sort_values([*PERSON, "__order"], kind="stable")
     if not every_session:
-        first = frame.groupby(PERSON, sort=False)["_order"].transform("first")
-        frame = keep(frame["_order"] == first, FURTHER_SESSION)
-    left = pd.concat(dropped).drop(columns="_order", errors="ignore")
-    return Sample(frame.drop(columns="_order"), left, _notes(group, formula))
+        first = frame.groupby(PERSON, sort=False)["__order"].transform("first")
+        frame = keep(frame["__order"] == first, FURTHER_SESSION)
+    left = pd.concat(dropped).drop(columns="__order", errors="ignore")
+    return Sample(frame.drop(columns="__order"), left, _notes(group, formula))
 
 
 def without(sample: Sample, excluded_by: pd.Series) -> Sample:
