@@ -33,8 +33,6 @@ def make_report(config: Config, output: Path) -> Path:
     """Write pictures of delineations, figures and `report.html`; return the path of the report."""
     with writing(output, "report", alone=True):
         (output / "figures").mkdir(parents=True, exist_ok=True)
-        for old in sorted((output / "figures").glob("*.*")):
-            old.unlink()  # of an earlier run, which may have asked for other statistics
         scans = list_scans(output)
         judged = _judged(config, output, scans)
         cases = _cases(config, output, judged, scans)
@@ -52,7 +50,9 @@ def make_report(config: Config, output: Path) -> Path:
             limits=limits.read_text(encoding="utf-8") if limits.is_file() else "",
         )
         report = write_report(output, extras=extras)
-        write_terms(output)
+        terms = write_terms(output)
+        _remove_others(output, "*_sub-*.png", {_mosaic(output, case.scan) for case in cases})
+        _remove_others(output, "*_terms.tsv", set(terms))
         write_manifest(output)
     return report
 
@@ -80,6 +80,16 @@ def _cases(config: Config, output: Path, judged: list[ScanQuality], scans: list[
             _log.warning("not in the viewer: %s: %s", quality.name, why)
             continue
         mosaic = mosaic_png(opened.image, opened.layers, spacing_mm=opened.spacing_mm)
-        publish_bytes(output / "figures" / f"{quality.name}.png", mosaic)
+        publish_bytes(_mosaic(output, quality), mosaic)
         cases.append(Case(quality, reason, mosaic, embed_scan(opened.image, opened.layers, opened.affine)))
     return cases
+
+
+def _mosaic(output: Path, scan: ScanQuality) -> Path:
+    return output / "figures" / f"{scan.name}.png"
+
+
+def _remove_others(output: Path, pattern: str, current: set[Path]) -> None:
+    """Remove what an earlier run made and this one did not; last, so that a run that is ended leaves no gaps."""
+    for path in sorted(set((output / "figures").glob(pattern)) - current):
+        path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ CHUNK = 64
 """Thumbnails of one block of the page: read only when one of them is seen."""
 
 _FOLDER = Path(__file__).resolve().parent
+_FIGURE = re.compile(r"_(values|trajectories|effects|centiles)(\.svg|\.png|_narrow\.svg)$")
 _PLANNED = ("dataset", "participant", "session", "prompt_id", "prompt", "scope", "images", "days")
 _RUN = (
     "dataset", "participant", "session", "prompt_id", "status", "reason", "program", "device", "model_id",
@@ -134,7 +136,17 @@ def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Pa
     path = results_dir / "report.html"
     with publishing(path) as file:
         file.write(_render(content).encode())
+    _remove_other_figures(results_dir / "figures", statistics)
     return path
+
+
+def _remove_other_figures(folder: Path, statistics: list[dict[str, Any]]) -> None:
+    """Figures of statistics that are no longer asked for; last, so that a run that is ended leaves no gaps."""
+    drawn = [figure for one in statistics for measure in one["measures"] for figure in measure["figures"]]
+    current = {path for figure in drawn for path in (figure.svg, figure.png, figure.narrow)}
+    for path in sorted(folder.glob("*")):
+        if _FIGURE.search(path.name) and path not in current:
+            path.unlink()
 
 
 def _render(content: dict[str, Any]) -> str:
