@@ -189,9 +189,13 @@ def contents(output: Path) -> dict[str, str]:
 
 
 def leftovers(output: Path) -> list[str]:
-    """Temporaries and locks in an output directory."""
+    """Temporaries and locks in an output directory.
+
+    A lock that was being written when its process was killed does not count: who wrote it is not known, so the next
+    writers leave it alone until it is stale.
+    """
     found = (path for path in output.rglob("*") if path.is_file())
-    return sorted(p.relative_to(output).as_posix() for p in found if is_temporary(p) or p.parent.name == ".locks")
+    return sorted(p.relative_to(output).as_posix() for p in found if is_temporary(p) != (p.parent.name == ".locks"))
 
 
 def broken_records(output: Path) -> list[str]:
