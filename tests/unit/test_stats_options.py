@@ -336,6 +336,16 @@ def test_a_participant_alone_in_a_level_has_no_robust_error() -> None:
     assert found["method"].str.contains("standard errors HC3 do not exist, take `classical`").all()
 
 
+def test_three_people_have_an_interval_but_no_size_of_an_effect() -> None:
+    rows, covariates = cohort(n=3, targets=1)
+    own = fit_statistics(rows, covariates, spec("value ~ group")).set_index("term").loc["group[T.patient]"]
+    assert own["ci_low"] < own["estimate"] < own["ci_high"]
+    assert own[["effect_size", "effect_ci_low", "effect_ci_high"]].isna().all()
+    four, covariates = cohort(n=4, targets=1)
+    own = fit_statistics(four, covariates, spec("value ~ group")).set_index("term").loc["group[T.patient]"]
+    assert own["effect_ci_low"] < own["effect_size"] < own["effect_ci_high"]
+
+
 # --- centiles -----------------------------------------------------------------------------------------------------
 
 

@@ -182,8 +182,8 @@ def test_the_planted_loss_is_inside_the_interval(study: Path) -> None:
         found = terms.loc[(target, "group[T.patient]")]
         assert found["ci_low"] < planted * whole < found["ci_high"]
         assert found["estimate"] < 0
-        assert found["flags"] == ["few_participants"]
-        assert found["effect_ci_low"] < found["effect_size"] < found["effect_ci_high"]
+        assert list(found["flags"]) == ["few_participants", "high_leverage:demo/sub-01"], "the only patient"
+        assert pd.isna(found["effect_size"]), "of one degree of freedom"
 
 
 def test_who_is_in_no_model_is_told(study: Path) -> None:

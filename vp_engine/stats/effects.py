@@ -44,14 +44,17 @@ def hedges_g(difference: float, std_error: float, sd: float, df: float) -> tuple
     Returns
     -------
     tuple of float
-        Effect size and the ends of its 95 % interval: those of the noncentrality of t, scaled.
+        Effect size and the ends of its 95 % interval: those of the noncentrality of t, scaled. Missing with fewer
+        than 2 degrees of freedom, where a standardised difference has no mean that its bias could be taken out of.
 
     References
     ----------
     Cumming & Finch 2001, *A primer on the understanding, use, and calculation of confidence intervals that are based
     on central and noncentral distributions*.
     """
-    scale = small_sample_factor(max(df, 1.0)) / sd  # Satterthwaite's can be less
+    if df < 2:
+        return np.nan, np.nan, np.nan
+    scale = small_sample_factor(df) / sd
     low, high = noncentral_t_interval(difference / std_error, df)
     return scale * difference, scale * std_error * low, scale * std_error * high
 
