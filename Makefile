@@ -14,7 +14,7 @@ run: $(STAMP)  ## install, then the workflow of config.yaml on this machine (def
 	snakemake --cores all
 
 test: $(STAMP)  ## install, then all tests, in two processes
-	@tests/slurm/install --if-free
+	@tests/install --if-free
 	python -m pytest --numprocesses 2 --dist loadgroup
 
 stress: $(STAMP)  ## the long tests: every fault, many kills, a thousand participants; an hour or more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+from tests.packages import CHROMIUM, absent
+
 # a graphics card in software, so that WebGL 2 is there on every machine
 ARGUMENTS = [
     "--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader",
@@ -30,7 +30,7 @@ class Heard:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; `apt-get install chromium` makes this test run")
+        absent("Chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -148,7 +148,7 @@ def fork_process(role: str, channel: socket.socket) -> tuple[Forked, Connection]
         return Forked(pid), Connection(ours.detach())
     try:
         descriptors = theirs.detach(), channel.detach()
-        inherited = sorted({*map(int, os.listdir("/proc/self/fd"))} - {0, 1, 2, *descriptors})
+        inherited = sorted({int(path.name) for path in Path("/proc/self/fd").iterdir()} - {0, 1, 2, *descriptors})
         for descriptor in inherited:
             with suppress(OSError):
                 os.close(descriptor)

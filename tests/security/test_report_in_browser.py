@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,13 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.packages import CHROMIUM, absent
 from tests.unit.report_fakes import pictures
 from vp_engine.report.html import ReportExtras, write_report
 from vp_engine.stats.models import StatisticSpec, fit_statistics
 from vp_engine.tables.parquet import read_table, write_table
 from vp_engine.tables.schema import arrow_schema
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -98,13 +96,13 @@ def beacon() -> Iterator[Beacon]:
 
 @pytest.fixture
 def browse(tmp_path: Path) -> Any:
-    if BROWSER is None:
-        pytest.skip("no Chromium on this machine; `apt-get install chromium` makes this test run")
+    if CHROMIUM is None:
+        absent("Chromium")
 
     def load(page: Path) -> str:
         """The page as the browser has it, after whatever ran in it."""
         command = [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync",
             f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000", "--dump-dom", page.as_uri(),
         ]  # fmt: skip
