@@ -54,9 +54,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no default weights in this checkout")
     folder = tmp_path_factory.mktemp("demo_effects")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    template = demo._read_template()
-    scan = np.rint(1000 * np.maximum(template.image_XYZ, 0)).astype(np.float32)
-    write_image(folder / "template.nii.gz", Volume(scan, np.linalg.inv(template.world_to_voxel_44)))
+    write_image(folder / "template.nii.gz", undeformed())
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     snakemake = [
         str(Path(sys.executable).with_name("snakemake")),
@@ -69,6 +67,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+def undeformed() -> Volume:
+    """The template on the grid of the demo cohort: what the network outlines depends on the size of voxels."""
+    template = demo._read_template()
+    voxels = np.indices(template.grid_shape, dtype=np.float64).reshape(3, -1)
+    to_template = template.world_to_voxel_44 @ template.grid_affine_44
+    source = to_template[:3, :3] @ voxels + to_template[:3, 3:]
+    scan = map_coordinates(template.image_XYZ, source, order=1).reshape(template.grid_shape)
+    return Volume(np.rint(1000 * np.maximum(scan, 0)).astype(np.float32), template.grid_affine_44)
 
 
 def planted(study: Path, target: str) -> float:
