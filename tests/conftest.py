@@ -24,6 +24,7 @@ TESTS = Path(__file__).parent
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes one runs all of a file, as its tests share what is slow to make; one has the cluster."""
     for item in items:
