@@ -15,7 +15,7 @@ run: $(STAMP)  ## install, then the workflow of config.yaml on this machine (def
 
 test: $(STAMP)  ## install, then all tests, in two processes
 	@tests/install --if-free
-	python -m pytest --numprocesses 2 --dist loadgroup
+	python -m pytest --numprocesses 2 --dist loadfile
 
 stress: $(STAMP)  ## the long tests: every fault, many kills, a thousand participants; an hour or more
 	python -m pytest -m stress -s

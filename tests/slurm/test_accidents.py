@@ -1,4 +1,4 @@
-"""What goes wrong on clusters, on a real one: jobs that fail, are cancelled, exceed what they asked for; crashes.
+"""A real cluster, all in one file as there is one: jobs that fail, are cancelled, exceed what they asked for; crashes.
 
 Whatever happens, the results are in the end those of a run to which nothing happened, byte for byte, and nobody who was
 finished is asked again.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.slurm.conftest import COLLECTED, QUICK, Run, undisturbed
+from tests.slurm.demo_cohort import check_demo
 from vp_engine.tables.parquet import read_table
 
 pytestmark = pytest.mark.timeout(1800)
@@ -110,3 +111,8 @@ def test_a_run_with_accidents(small: Small) -> None:
         assert "gres/gpu=1" in run.accounted(shard)[-1]["ReqTRES"].split(",")
         assert len(run.notes("asked", shard)) == 9, "the first participant once, the second one twice"
     check_results(run, 6)
+
+
+@pytest.mark.timeout(3500)
+def test_demo_cohort_with_the_released_weights(demo: Run) -> None:
+    print("\n" + check_demo(demo))

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.slurm.conftest import QUICK
+from tests.slurm.demo_cohort import check_demo
 from tests.slurm.test_accidents import TARGET, Small, check_results
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(3500)]
@@ -78,3 +79,8 @@ def test_many_jobs(small: Small) -> None:
     jobs = [run.accounted(f"shard-{number:05d}") for number in range(30)]
     assert all(len(attempts) == 1 for attempts in jobs)
     print(f"\n32 jobs, two at a time, in {took_s:.0f} s")
+
+
+def test_demo_cohort_as_it_is(real: Run) -> None:
+    real.start()  # snakemake --profile slurm, and nothing else
+    print("\n" + check_demo(real))

@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm` on the demo cohort, with the released weights: each step a job of Slurm."""
+"""What is to come of `snakemake --profile slurm` on the demo cohort: results, and each step a job of Slurm."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.slurm.conftest import Run
 from vp_engine.tables.parquet import read_table
-
-pytestmark = pytest.mark.timeout(3500)
 
 STEPS = ("demo", "index", "analyse", "tables")
 """The last one is a group: `collect`, `statistics` and `report` are one job."""
@@ -59,13 +56,3 @@ def check_accounting(run: Run) -> str:
         assert all(job["End"] <= one["Start"] or one["End"] <= job["Start"] for job in others), "one GPU, two jobs"
     took = {step: "+".join(job["ElapsedRaw"] for job in by_step[step]) for step in STEPS}
     return ", ".join(f"{step} {seconds} s" for step, seconds in took.items())
-
-
-def test_demo_cohort(demo: Run) -> None:
-    print("\n" + check_demo(demo))
-
-
-@pytest.mark.stress
-def test_demo_cohort_as_it_is(real: Run) -> None:
-    real.start()  # snakemake --profile slurm, and nothing else
-    print("\n" + check_demo(real))
