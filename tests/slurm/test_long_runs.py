@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.slurm.conftest import QUICK
+from tests.slurm.conftest import QUICK, Run
 from tests.slurm.demo_cohort import check_demo
 from tests.slurm.test_accidents import TARGET, Small, check_results
 
