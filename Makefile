@@ -13,9 +13,9 @@ help:  ## what there is
 run: $(STAMP)  ## install, then the workflow of config.yaml on this machine (default: the demo cohort)
 	snakemake --cores all
 
-test: $(STAMP)  ## install, then all tests, in two processes
+test: $(STAMP)  ## install, then all tests, in two processes, the longest first
 	@tests/install --if-free
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/slurm tests/workflow tests/faults tests
 
 stress: $(STAMP)  ## the long tests: every fault, many kills, a thousand participants; an hour or more
 	python -m pytest -m stress -s

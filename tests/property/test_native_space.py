@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -143,7 +143,13 @@ def blobs(shape: tuple[int, int, int], affine: Array, seed: int = 0) -> Volume:
     return Volume(data.numpy(), affine)
 
 
+# pooled once, one axis is 1.1 times as coarse as the others, which is where the box of the head takes even numbers
+TIE = np.eye(4)
+TIE[:3, :3] = Rotation.from_euler("xyz", [0, 2, 1.5], degrees=True).as_matrix() * [1, 0.609375, 0.609375]
+
+
 @given(affine=affines(), shape=st.tuples(*[st.integers(10, 24)] * 3))
+@example(affine=TIE, shape=(10, 10, 11))
 @settings(max_examples=15)
 def test_axis_order_and_pose_change_nothing_but_the_axis_order_of_the_mask(
     segmenter: NetworkSegmenter, affine: Array, shape: tuple[int, int, int]

@@ -97,7 +97,7 @@ def _head_box(
         margin = round(4 / spacing)
         start, stop = (int(used[0]) - margin, int(used[-1]) + 1 + margin) if len(used) else (0, n)
         start, stop = max(0, start), min(n, stop)
-        if spacing < 1.1 * finest:
+        if spacing < (1.1 - 1e-6) * finest:  # 1.1 itself must not be decided by rounding
             missing = -(stop - start) % even
             start, stop = start - missing // 2, stop + missing - missing // 2
         box.append((start, stop))
