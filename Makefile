@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+LONG := tests/slurm tests/workflow tests/faults
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,8 @@ run: $(STAMP)  ## install, then the workflow of config.yaml on this machine (def
 
 test: $(STAMP)  ## install, then all tests, in two processes, the longest first
 	@tests/install --if-free
-	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/slurm tests/workflow tests/faults tests
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	  $(LONG) $(filter-out $(LONG) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 stress: $(STAMP)  ## the long tests: every fault, many kills, a thousand participants; an hour or more
 	python -m pytest -m stress -s
