@@ -169,7 +169,8 @@ def _answer(request: dict[str, Any], state: mmap.mmap) -> list[dict[str, Any]]:
             "calls": calls,
             "by_call": dict(zip(CALLS, by_call, strict=True)),
             "failed": failed,
-            "said": logs[number].read_text(errors="replace")[-3000:],
+            # who is killed at once has said nothing yet
+            "said": logs[number].read_text(errors="replace")[-3000:] if logs[number].exists() else "",
             "seconds": endings[number][1],
             "cpu_s": endings[number][2],
         }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import torch
+
+# read by MKL when it is first called: on processors of Intel it rounds otherwise with another number of threads
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 def mixed_precision(device: str) -> torch.autocast:
