@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import matplotlib.image
 import numpy as np
 
-from vp_engine.report.slices import AXES, Layer, check_scan, draw_slice, grey_window, head_box, to_grey
+from vp_engine.report.slices import AXES, Layer, draw_slice, framed
 
 SLICES = 5
 """Slices along each axis."""
@@ -44,13 +44,9 @@ def mosaic_png(image: np.ndarray, layers: Sequence[Layer], *, spacing_mm: tuple[
     ValueError
         As `check_scan`.
     """
-    check_scan(image, layers, spacing_mm)
-    window = grey_window(image)
-    frame = head_box(image, layers, window)
-    grey = to_grey(image[frame], window)
-    framed = [(labels[frame], colours) for labels, colours in layers]
+    grey, inside = framed(image, layers, spacing_mm)
     shown = np.zeros(grey.shape, dtype=bool)
-    for labels, _ in framed:
+    for labels, _ in inside:
         shown |= labels != 0
     if not shown.any():
         shown = grey > 0
@@ -59,7 +55,7 @@ def mosaic_png(image: np.ndarray, layers: Sequence[Layer], *, spacing_mm: tuple[
         for column, position in enumerate(_positions(shown, axis)):
             top, left = row * (TILE + _GAP), column * (TILE + _GAP)
             picture[top : top + TILE, left : left + TILE] = draw_slice(
-                grey, framed, axis=axis, position=position, spacing_mm=spacing_mm, tile=TILE
+                grey, inside, axis=axis, position=position, spacing_mm=spacing_mm, tile=TILE
             )
     buffer = io.BytesIO()
     matplotlib.image.imsave(buffer, picture, format="png")

@@ -69,6 +69,22 @@ def to_grey(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     return scaled
 
 
+def framed(
+    image: np.ndarray, layers: Sequence[Layer], spacing_mm: tuple[float, float, float]
+) -> tuple[np.ndarray, list[Layer]]:
+    """The box of a scan that holds the head, in grey, and its label maps in that box.
+
+    Raises
+    ------
+    ValueError
+        As `check_scan`.
+    """
+    check_scan(image, layers, spacing_mm)
+    window = grey_window(image)
+    frame = head_box(image, layers, window)
+    return to_grey(image[frame], window), [(labels[frame], colours) for labels, colours in layers]
+
+
 def head_box(image: np.ndarray, layers: Sequence[Layer], window: tuple[float, float]) -> tuple[slice, ...]:
     """Smallest box around the head and all that is delineated; everything when there is neither."""
     low, high = window

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from vp_engine.report.slices import AXES, Layer, best_slices, check_scan, draw_slice, grey_window, head_box, to_grey
+from vp_engine.report.slices import AXES, Layer, best_slices, draw_slice, framed
 
 VERSION = 1
 """Goes up whenever equal scans and masks give other thumbnails, so that kept ones are made again."""
@@ -41,17 +41,13 @@ def thumbnail_webp(image: np.ndarray, layers: Sequence[Layer], *, spacing_mm: tu
     ValueError
         As `check_scan`.
     """
-    check_scan(image, layers, spacing_mm)
-    window = grey_window(image)
-    frame = head_box(image, layers, window)
-    grey = to_grey(image[frame], window)
-    framed = [(labels[frame], colours) for labels, colours in layers]
-    positions = best_slices(framed, grey.shape)
+    grey, inside = framed(image, layers, spacing_mm)
+    positions = best_slices(inside, grey.shape)
     picture = np.zeros((TILE, 3 * TILE + 2 * _GAP, 3), dtype=np.uint8)
     for column, axis in enumerate(AXES):
         left = column * (TILE + _GAP)
         picture[:, left : left + TILE] = draw_slice(
-            grey, framed, axis=axis, position=positions[axis], spacing_mm=spacing_mm, tile=TILE
+            grey, inside, axis=axis, position=positions[axis], spacing_mm=spacing_mm, tile=TILE
         )
     return _pressed(Image.fromarray(picture))
 
