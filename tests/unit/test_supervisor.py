@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.unit.cohort_fakes import write_dataset
-from tests.unit.worker_fakes import BEHAVIOUR, CALLS, VOLUMES
+from tests.unit.worker_fakes import BEHAVIOUR, CALLS, GO, TOLD, VOLUMES
 from vp_engine.cohort import plan
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import load_config
@@ -175,11 +175,20 @@ def writers() -> dict[int, int]:
     return found
 
 
+def signal_writer(study: Study, number: signal.Signals) -> subprocess.Popen[str]:
+    """Start a job, of which the writer gets a signal when its first task is written and its first scan computed."""
+    process = study.start("wait 1")
+    told = study.calls.with_name(TOLD)
+    wait_for(lambda: told.exists() and told.read_text() == "sub-01/01/liver\n")
+    wait_for(lambda: len(study.calls.read_text().split()) == 1)
+    os.kill(writers()[process.pid], number)
+    study.calls.with_name(GO).touch()
+    return process
+
+
 def test_disk_that_hangs_costs_who_is_written(study: Study) -> None:
     study.write(deadline_s=10)
-    process = study.start("slow 1")
-    wait_for(lambda: len(study.calls.read_text().split()) == 1)
-    os.kill(writers()[process.pid], signal.SIGSTOP)
+    process = signal_writer(study, signal.SIGSTOP)
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert study.statuses("sub-01") == FINE | dict.fromkeys(UNWRITTEN, "timeout")
@@ -189,9 +198,7 @@ def test_disk_that_hangs_costs_who_is_written(study: Study) -> None:
 
 
 def test_writer_that_is_ended_is_infrastructure(study: Study) -> None:
-    process = study.start("slow 1")
-    wait_for(lambda: len(study.calls.read_text().split()) == 1)
-    os.kill(writers()[process.pid], signal.SIGKILL)
+    process = signal_writer(study, signal.SIGKILL)
     _, said = process.communicate(timeout=240)
     assert process.returncode == 75, said
     assert study.statuses("sub-01") == FINE | dict.fromkeys(UNWRITTEN, "interrupted")

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vp_engine.cli import app
 from vp_engine.cohort import engine
+from vp_engine.cohort.participant import Begun, Finished, Known
 
 if TYPE_CHECKING:
     from vp_engine.cohort.engine import Engine
@@ -20,6 +22,8 @@ VOLUMES = "Measure the hippocampi."
 PROGRAMS = {VOLUMES: 't1 = scan(current)\nreport(volume(segment(t1, "left_hippocampus")))\n'}
 BEHAVIOUR, CALLS = "VP_TEST_BEHAVIOUR", "VP_TEST_CALLS"
 """Environment: ``hang 4`` (at the fourth scan of all), and the file that counts the scans over all processes."""
+TOLD, GO = "told", "go"
+"""Files beside it: which tasks the parent was told to be written, and what ends the behaviour ``wait``."""
 
 
 def load_stand_in(*_arguments: Any, **_options: Any) -> Engine:
@@ -33,26 +37,38 @@ def load_stand_in(*_arguments: Any, **_options: Any) -> Engine:
                 file.write(f"{os.getpid()}\n")
             what, at = os.environ.get(BEHAVIOUR, "nothing 0").split()
             if len(calls.read_text().splitlines()) == int(at):
-                _misbehave(what)
+                _misbehave(what, calls.with_name(GO))
             return super().regions(*arguments, **options)
 
     return fake_engine(FixedPlanner(PROGRAMS), Misbehaving())
 
 
-def _misbehave(what: str) -> None:
+def _misbehave(what: str, go: Path) -> None:
     match what:
         case "hang":
             # in a library, with the lock of the interpreter held: no signal handler of Python runs any more
             ctypes.PyDLL(None).sleep(600)
-        case "slow":
-            time.sleep(2)
+        case "wait":
+            while not go.exists():
+                time.sleep(0.02)
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _noting(add: Callable[[Known, Begun | Finished], None]) -> Callable[[Known, Begun | Finished], None]:
+    def noted(self: Known, message: Begun | Finished) -> None:
+        add(self, message)
+        if isinstance(message, Finished):
+            with Path(os.environ[CALLS]).with_name(TOLD).open("a") as file:
+                file.write(f"sub-{message.participant}/{message.task}\n")
+
+    return noted
 
 
 def main() -> None:
     """Run `vp`, then say whether this process has loaded torch."""
     engine.load_engine = load_stand_in
+    Known.add = _noting(Known.add)  # type: ignore[method-assign]
     try:
         app.main()
     finally:
