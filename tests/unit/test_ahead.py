@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_process_that_is_ended_costs_the_reading_ahead_alone(
             reading.ask(job, "fake-1")
             assert reading.take(job, "fake-1").images == {}
     assert [record.levelname for record in caplog.records] == ["WARNING"], "told once"
+
+
+def test_reader_that_is_stuck_does_not_keep_a_connection_open() -> None:
+    ours, theirs = Pipe()
+    with ours, ReadAhead(1, foreign=(theirs,)):
+        theirs.close()  # as the end of the process does, while the reader goes on
+        assert ours.poll(10)
+        with pytest.raises(EOFError):
+            ours.recv()
 
 
 @pytest.mark.parametrize(("processors", "expected"), [(1, 1), (2, 1), (4, 3), (64, 4)])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
@@ -42,11 +43,14 @@ class ReadAhead:
     Parameters
     ----------
     processes : int
+    foreign : sequence of Connection, optional
+        Connections of this process. The others close their copies, so that who listens at the far end notices at once
+        when this process is gone, even while one of the others waits for a disk that does not answer.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, foreign: Sequence[Connection] = ()) -> None:
         context = multiprocessing.get_context("fork")
-        self._pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(os.getpid(),))
+        self._pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(os.getpid(), foreign))
         self._asked: dict[str, Future[Prepared]] = {}
         self._broken = False
 
@@ -127,6 +131,8 @@ def _likely(job: Job, prepared: Prepared) -> list[str]:
     return list(paths)
 
 
-def _begin(parent: int) -> None:
+def _begin(parent: int, foreign: Sequence[Connection]) -> None:
     end_with(parent)
+    for connection in foreign:
+        connection.close()
     logging.getLogger().handlers.clear()  # they write to the connection of the process that computes

@@ -34,7 +34,7 @@ def serve(connection: Connection, channel: Connection) -> None:
     try:
         setup: Setup = connection.recv()
         log_to(send, setup.log_levels)
-        with ReadAhead(reader_count()) as ahead:  # before there are threads
+        with ReadAhead(reader_count(), foreign=(connection, channel)) as ahead:  # before there are threads
             try:
                 engine = setup.load_engine()
             except Exception as error:  # noqa: BLE001 - told to the parent, which knows what to do about it
