@@ -1,6 +1,5 @@
 # From BIDS to tables: demo → index → analyse (one job per shard of participants) → collect → statistics → report.
 # WHAT is analysed stands in config.yaml (or --configfile FILE), WHERE it runs in profiles/.
-import json
 import os
 import shlex
 import sys
@@ -11,6 +10,7 @@ from snakemake.utils import min_version
 
 from vp_engine import __version__
 from vp_engine.cohort.config import load_config
+from vp_engine.cohort.status import read_not_fitted
 from vp_engine.cohort.weights import model_folder, model_id, planner_stamp
 from vp_engine.errors import ConfigError
 
@@ -57,4 +57,4 @@ include: "workflow/rules/report.smk"
 
 
 onsuccess:
-    print(f"\nTables: {OUTPUT / 'tables'}\nReport: {OUTPUT / 'report.html'}")
+    print("", f"Tables: {OUTPUT / 'tables'}", f"Report: {OUTPUT / 'report.html'}", *read_not_fitted(OUTPUT), sep="\n")

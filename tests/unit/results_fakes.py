@@ -8,6 +8,7 @@ from typing import Any
 
 from vp_engine.cohort.records import TaskRecord, record_folder, save_record, task_id
 from vp_engine.tables.parquet import PARTITION, checked, file_metadata, publish_table, write_table
+from vp_engine.tables.schema import arrow_schema
 
 META = {"model_id": "fake-1"}
 KEY = ("dataset", "participant", "session", "prompt_id")
@@ -51,6 +52,13 @@ def word(
     """A row of `measurements` with an answer about no structure."""
     row = number(dataset, participant, session, prompt_id, "", None)
     return row | {"target": None, "measure": "answer", "text": text, "unit": None, "qc_score": None} | changes
+
+
+def term(statistic_id: str, target: str, name: str, method: str) -> dict[str, Any]:
+    """A row of `statistics` without estimates."""
+    row: dict[str, Any] = dict.fromkeys(arrow_schema("statistics").names)
+    row |= {"statistic_id": statistic_id, "target": target, "measure": "volume", "term": name, "method": method}
+    return row | {"model": "value ~ group", "analysis": "all", "estimator": "ols", "n": 0, "n_excluded": 0, "flags": []}
 
 
 def write_tables(output: Path, runs: Sequence[Mapping[str, Any]], measurements: Sequence[Mapping[str, Any]]) -> Path:

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_scan
 from vp_engine import __version__
 from vp_engine.cli import app as cli
 from vp_engine.cli.logs import JsonLines
+from vp_engine.cohort import engine
+from vp_engine.cohort import segment as segmentation
 from vp_engine.errors import (
     ConfigError,
     InfrastructureError,
@@ -148,6 +151,63 @@ def test_incomplete_questions_are_refused(arguments: list[str]) -> None:
 def test_damaged_weights_are_told_not_loaded(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["plan", "Measure the thalamus.", "--model", str(tmp_path)])
     assert isinstance(result.exception, WeightsError)
+
+
+@pytest.fixture
+def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scan for the commands on single files, and models without weights."""
+    planner = FixedPlanner(
+        {"growth": 'refuse("one_session")\n', "thalamus": 'save(segment(scan(current), "thalamus"))\n'}
+    )
+    monkeypatch.setattr(engine, "load_segmenter", lambda *_, **__: IntensitySegmenter())
+    monkeypatch.setattr(engine, "load_engine", lambda *_, **__: fake_engine(planner, IntensitySegmenter()))
+    monkeypatch.chdir(tmp_path)
+    return write_scan(tmp_path / "x.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("score", "told"), [(0.21, "qc_score 0.21 (low confidence)"), (0.6, "qc_score 0.60"), (None, "no qc_score")]
+)
+def test_segment_says_how_far_to_trust_each_mask(
+    scan: Path, monkeypatch: pytest.MonkeyPatch, score: float | None, told: str
+) -> None:
+    found = segmentation.Segmented("edema", 3006, Path("x_dseg.nii.gz"), 9, 27.0, score, ("touches_image_edge",))
+    monkeypatch.setattr(segmentation, "segment_file", lambda *_, **__: [found])
+    shown = CliRunner().invoke(cli.app, ["segment", str(scan)]).stdout
+    assert shown == f"edema\t27.0 mm3\t{told}\tlabel 3006 in x_dseg.nii.gz\ttouches_image_edge\n"
+
+
+def test_files_of_an_earlier_command_that_are_replaced_are_named(scan: Path) -> None:
+    def told(*arguments: str) -> list[str]:
+        done = CliRunner().invoke(cli.app, arguments)
+        assert done.exit_code == 0, done.output
+        return done.stderr.splitlines()
+
+    assert told("segment", str(scan), "brainstem") == []
+    Path("out/mine.txt").touch()
+    masks = "x_dseg.nii.gz, x_dseg.tsv, x_volumes.tsv"
+    assert told("segment", str(scan), "thalamus") == [f"WARNING replaced in out: {masks}"]
+    assert told("ask", str(scan), "thalamus", "-o", "other") == []
+    assert told("ask", str(scan), "thalamus") == [f"WARNING replaced in out: {masks}"]
+    assert told("ask", str(scan), "thalamus") == [f"WARNING replaced in out: transcript.json, {masks}"]
+
+
+def test_ask_says_where_sessions_are_compared(scan: Path) -> None:
+    shown = CliRunner().invoke(cli.app, ["ask", str(scan), "growth"]).stdout
+    assert "refused: A change needs two sessions, and `vp ask` is about one." in shown
+    assert "`scope: participant`" in shown
+
+
+def test_lines_of_plan_repeat_their_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "load_planner", lambda *_, **__: FixedPlanner({}))
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"prompt": "Segment the liver."}\n{"prompt": "Write a poem."}\n')
+    lines = CliRunner().invoke(cli.app, ["plan", "--file", str(file)]).stdout.splitlines()
+    assert [next(iter(json.loads(line).items())) for line in lines] == [
+        ("prompt", "Segment the liver."),
+        ("prompt", "Write a poem."),
+    ]
+    assert set(json.loads(lines[0])) == {"prompt", "status", "reason", "program", "outputs"}
 
 
 def test_ops_prints_the_page_of_the_docs() -> None:

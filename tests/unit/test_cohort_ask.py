@@ -19,7 +19,7 @@ from vp_engine.environment.instruction import Instruction
 from vp_engine.environment.omega import Environment
 from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Features, Number
-from vp_engine.errors import ConfigError
+from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.volumes.nifti import read_image
 
 ASYMMETRY = (
@@ -85,6 +85,12 @@ def test_ask_refused_leaves_no_mask(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["transcript.json"]
 
 
+def test_a_file_that_is_no_image_is_told_before_the_question_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fake.nii.gz").write_text("no image")
+    with pytest.raises(InputRefused, match=r"fake\.nii\.gz"):
+        ask([tmp_path / "fake.nii.gz"], "poem", tmp_path / "out", engine=fake_engine(PLANNER, IntensitySegmenter()))
+
+
 def test_half_a_character_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     # what Python makes of bytes on the command line that are not UTF-8
     with pytest.raises(ConfigError, match="half of a character"):
@@ -92,7 +98,7 @@ def test_half_a_character_is_refused_before_anything_is_loaded(tmp_path: Path) -
 
 
 def test_two_files_of_one_contrast(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a_T1w\.nii.*T1w"):
+    with pytest.raises(ConfigError, match=r"a_T1w\.nii.*T1w.*Sessions of one person .*`scope: participant`"):
         ask([Path("a_T1w.nii"), Path("b.nii")], "x", tmp_path, engine=fake_engine(PLANNER, IntensitySegmenter()))
 
 

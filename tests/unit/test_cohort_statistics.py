@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from tests.unit.results_fakes import number, run, write_tables
 from tests.unit.statistics_fakes import ROWS, cohort
+from vp_engine.cli import cohort as commands
+from vp_engine.cli.app import app
 from vp_engine.cohort import demo
 from vp_engine.cohort.config import Config, DatasetConfig
 from vp_engine.cohort.statistic_config import StatisticConfig
@@ -62,6 +65,17 @@ def test_each_statistic_has_the_rows_it_asks_for(
     slopes = [row["estimate"] for row in rows if row["term"] == "age" and row["statistic_id"] == "0"]
     if asked and "prompt" in asked[0]:
         assert slopes == [pytest.approx(FACTORS[asked[0]["prompt"][0]], abs=0.2)]
+
+
+def test_the_command_tells_which_models_were_not_fitted(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (
+        StatisticConfig("found", {"prompt": ("vol",)}, "value ~ age"),
+        StatisticConfig("nothing", {"measure": ("surface_area",)}, "value ~ age"),
+    )
+    config = Config(config.file, config.datasets, config.output, (), statistics=asked)
+    monkeypatch.setattr(commands, "_load", lambda _: config)
+    done = CliRunner().invoke(app, ["stats"])
+    assert done.stdout == "nothing: 1 model not fitted: no number with measure = surface_area\n"
 
 
 def test_covariates_of_participants_and_sessions(config: Config) -> None:

@@ -165,11 +165,15 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_demo_may_be_absent(load: Load, tmp_path: Path) -> None:
-    config = load(
-        GOOD.replace('study: {path: data, participants: ["01", "1e5"]}', "demo: {path: made}").replace("C(site) + ", "")
+    asked = GOOD.replace("C(site) + ", "").replace(
+        'study: {path: data, participants: ["01", "1e5"]}', "demo: {path: X}"
     )
+    config = load(asked.replace("X", "demo"))
     assert config.datasets[0].is_demo
-    (tmp_path / "made").mkdir()
+    for slip in ("dmo", str(tmp_path / "demos"), "demo/demo"):
+        with pytest.raises(ConfigError, match=r"datasets\.demo\.path: no folder"):
+            load(asked.replace("X", slip))
+    (tmp_path / "demo").mkdir()
     assert not config.datasets[0].is_demo, "a folder that is not our demo is the user's"
 
 

@@ -85,6 +85,12 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_readme_says_that_lesions_found_in_it_are_false(cohort: Path) -> None:
+    text = " ".join((cohort / "README.md").read_text().split())
+    assert "an average of 152 heads" in text
+    assert "Whatever lesion is found in these images is false" in text
+
+
 def test_groups_differ_as_planted(cohort: Path) -> None:
     with (cohort / demo.MARKER).open() as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))

@@ -147,8 +147,8 @@ def test_chosen_prompts(results: Path, tmp_path: Path) -> None:
     table = read(tmp_path / "wide.csv")
     assert not [name for name in table.columns if name.startswith("growth")]
     assert "liver" not in " ".join(table["not_answered"])
-    with pytest.raises(TableError, match="expected rows of prompt hippo"):
-        export(results, tmp_path / "wide.csv", prompts=["vol", "hippo"])
+    with pytest.raises(ConfigError, match="--prompt: no prompt 'livr' in the table runs; did you mean 'liver'"):
+        export(results, tmp_path / "wide.csv", prompts=["vol", "livr"])
 
 
 def test_batches_and_parts_change_nothing(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ]
     write_tables(tmp_path / "results", runs, rows)
     (tmp_path / "mystudy").mkdir()
-    people = "participant_id\tgroup\nsub-01\tpatient\nsub-02\tcontrol\nsub-1e5\tcontrol\n"
+    people = "participant_id\tgroup\nsub-01\tpatient\nsub-02\tpatient\nsub-1e5\tcontrol\n"
     (tmp_path / "mystudy" / "participants.tsv").write_text(people)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -84,7 +84,7 @@ def test_recipe(library: str, here: Path) -> None:
         ("mystudy", "1e5", "1", 3700.0, 3701.0),
         ("other", "01", None, 1.0, 2.0),
     }
-    assert as_numbers(names["means"]) == {"control": 3600.0, "patient": 2950.0}
+    assert as_numbers(names["means"]) == {"control": 3700.0, "patient": (2950.0 + 3500.0) / 2}
     assert len(names["trusted"]) == 10 - 1 - 1
     assert len(names["open_ones"]) == 1
     counted = names["open_ones"]
@@ -113,5 +113,5 @@ def test_exports_of_the_page(here: Path) -> None:
         assert done.exit_code == 0, done.output
     table = pd.read_csv(here / "study.csv", dtype=str)
     assert list(table.columns[:4]) == ["dataset", "participant_id", "session_id", "group"]
-    assert list(table["group"].fillna("")) == ["patient", "patient", "control", "control", ""]
+    assert list(table["group"].fillna("")) == ["patient", "patient", "patient", "control", ""]
     assert "hippvol.left_hippocampus.volume.T1w" in table.columns

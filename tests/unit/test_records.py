@@ -22,6 +22,7 @@ from vp_engine.cohort.records import (
     task_key,
 )
 from vp_engine.cohort.verify import verify, write_manifest
+from vp_engine.errors import ConfigError
 
 
 def _run(session: str | None, prompt_id: str, status: str = "ok") -> dict[str, Any]:
@@ -149,6 +150,8 @@ def test_key_depends_on_every_part() -> None:
 
 
 def test_verify_names_what_differs(tmp_path: Path, saved: dict[str, TaskRecord]) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere is not an output folder of the workflow \(no plan\.parquet\)"):
+        verify(tmp_path / "nowhere")
     assert verify(tmp_path) == ["manifest.sha256: missing or damaged; run `vp collect`"]
     write_manifest(tmp_path)
     assert verify(tmp_path) == []

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from vp_engine.cohort.config import Config, load_config
+from vp_engine.cohort.statistic_config import MEASURES
 from vp_engine.cohort.statistics import spec_of
+from vp_engine.environment.instruction import Instruction
+from vp_engine.environment.omega import Environment
+from vp_engine.environment.phantom import PhantomWorld
+from vp_engine.environment.values import Number
 from vp_engine.errors import ConfigError
 from vp_engine.stats.spec import CentilesOption, ExcludeOption, IcvOption, Options
 
@@ -107,6 +112,51 @@ def test_every_option_reaches_the_models(load: Load) -> None:
 def test_mistakes_are_named(load: Load, more: str, said: str) -> None:
     with pytest.raises(ConfigError, match=rf"statistics\[0\]\.{said}"):
         load(f"    {more}\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("measure: volum", r"measure: no number is called 'volum'; did you mean 'volume'"),
+        ("measure: [volume, side]", r"measure: no number is called 'side'"),
+        ("target: left_hipocampus", r"target: no structure 'left_hipocampus'; did you mean 'left_hippocampus'"),
+        ("target: left hippocampus", r"target: no structure 'left hippocampus'; did you mean 'left_hippocampus'"),
+        ("target: [brain, lesions_001]", r"target: no structure 'lesions_001'"),
+    ],
+)
+def test_rows_that_nothing_can_be_are_refused(load: Load, rows: str, said: str) -> None:
+    config = load("")
+    config.file.write_text(GOOD.replace("measure: volume", rows))
+    with pytest.raises(ConfigError, match=rf"statistics\[0\]\.rows\.{said}"):
+        load_config(config.file)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'report(volume(intersection(part(a, "anterior"), dilate(b, "2mm"))))',
+        'for piece in pieces(segment(img, "lesion")):\n    report(volume(piece))',
+        'report(asymmetry(volume(part(a, "left")), volume(part(b, "right"))))',
+        'report(asymmetry(volume(dilate(left, "2mm")), volume(dilate(right, "2mm"))))',
+        "report(volume(a) + volume(b))\nreport(volume(a) - volume(b))\nreport(2 * volume(a))",
+        "report(volume(a) / volume(b) * volume(a))\nreport(volume(a) / asymmetry(volume(a), volume(b)))",
+        "report(annual_percent_rate(volume(before), volume(after)))\nfollow(before, after)",
+    ],
+)
+def test_rows_that_a_program_can_give_are_accepted(load: Load, code: str) -> None:
+    environment = Environment(PhantomWorld(sessions=2))
+    head = 'img = scan(last)\na = segment(img, "left_hippocampus")\nb = segment(img, "right_hippocampus")\n'
+    head += 'left = segment(img, "left_hemisphere")\nright = segment(img, "right_hemisphere")\n'
+    head += 'before = segment(scan(first), "lesion")\nafter = segment(img, "lesion")\n'
+    observation = environment.run(Instruction(f"{head}{code}\n"))
+    assert observation.status == "done", observation.message
+    rows = [row for row in environment.results if isinstance(row, Number)]
+    assert rows
+    assert {row.measure for row in rows} <= MEASURES
+    config = load("")
+    targets = sorted({row.target for row in rows})
+    config.file.write_text(GOOD.replace("measure: volume", f"target: [{', '.join(targets)}]"))
+    assert load_config(config.file).statistics[0].rows["target"] == tuple(targets)
 
 
 def test_the_head_size_cannot_be_in_the_model_twice(load: Load) -> None:

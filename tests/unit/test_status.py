@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
-from tests.unit.results_fakes import number, planned, run, write_plan, write_record, write_tables
+from tests.unit.results_fakes import META, number, planned, run, term, write_plan, write_record, write_tables
 from vp_engine.cli import progress
 from vp_engine.cli.app import app
 from vp_engine.cohort import plan, records
@@ -29,7 +29,8 @@ from vp_engine.cohort.messages import Computed
 from vp_engine.cohort.participant import Job, analyse_participant
 from vp_engine.cohort.status import read_status
 from vp_engine.cohort.watching import Pace, participants_of, subject_log_path, watched
-from vp_engine.errors import TableError
+from vp_engine.errors import ConfigError
+from vp_engine.tables.parquet import write_table
 
 TRUNCATED = "truncated: Expected 9 bytes, got 8; copy it again."
 
@@ -174,6 +175,22 @@ def test_tables_tell_what_to_look_at(results: Path) -> None:
     assert read_status(results).lowest == []
 
 
+def test_models_that_were_not_fitted_are_told_with_their_reason(results: Path) -> None:
+    rows = [
+        term("byage", "caudate", "age", "ordinary least squares"),
+        *(term("bygroup", target, "n/a", "not fitted: group is A for everyone; left out: 3") for target in ("a", "b")),
+        term("bygroup", "c", "n/a", "not fitted: every value is 0"),
+    ]
+    write_table(results / "tables/statistics/part-0.parquet", "statistics", rows, metadata=META)
+    lines = ["bygroup: 2 models not fitted: group is A for everyone", "bygroup: 1 model not fitted: every value is 0"]
+    assert [line for line in shown(results).splitlines() if "not fitted" in line] == lines
+    assert json.loads(shown(results, "--json"))["not_fitted"][1] == {
+        "statistic_id": "bygroup",
+        "models": 1,
+        "reason": "every value is 0",
+    }
+
+
 def test_json_has_it_all(results: Path) -> None:
     told = json.loads(shown(results, "--json"))
     assert told["outcomes"] == {"ok": 3, "refused": 2, "refused_input": 2}
@@ -182,7 +199,7 @@ def test_json_has_it_all(results: Path) -> None:
 
 
 def test_without_a_plan_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"plan\.parquet: expected"):
+    with pytest.raises(ConfigError, match=r"is not an output folder of the workflow \(no plan\.parquet\)"):
         read_status(tmp_path)
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.unit.results_fakes import META, term
+from vp_engine.tables.parquet import write_table
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,6 +52,7 @@ def test_output_can_be_moved_and_nothing_else(tmp_path: Path) -> None:
     [
         ({"promts": []}, "unknown key 'promts'; did you mean 'prompts'"),
         ({"datasets": {"study": {"path": "nowhere"}}}, "datasets.study.path: no folder"),
+        ({"datasets": {"demo": {"path": "nowhere"}}}, "datasets.demo.path: no folder"),
         ({"statistics": [{"id": "s", "rows": {"prompt": "x"}, "model": "value ~ group"}]}, "no prompt 'x'"),
     ],
 )
@@ -67,15 +71,28 @@ def test_wrong_configuration_starts_nothing(tmp_path: Path, change: dict[str, ob
 
 def test_user_file_replaces_the_default(tmp_path: Path) -> None:
     config = {
-        "datasets": {"demo": {"path": "other"}},
+        "datasets": {"demo": {"path": "demo"}},
         "output": "out",
         "prompts": [{"id": "brainvol", "text": "Measure the brain."}],
     }
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
     done = snakemake("-n", "--configfile", str(tmp_path / "my.yaml"))
     assert done.returncode == 0, done.stderr
-    assert "other/sourcedata" in done.stdout + done.stderr
+    assert f"{tmp_path.name}/demo/sourcedata" in done.stdout + done.stderr
     assert "hippvol" not in done.stdout + done.stderr
+
+
+def test_end_tells_which_models_were_not_fitted(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub-01").mkdir(parents=True)
+    (tmp_path / "data" / "dataset_description.json").write_text("{}")
+    prompts = [{"id": "brainvol", "text": "Measure the brain."}]
+    config = {"datasets": {"tiny": {"path": "data"}}, "output": "out", "prompts": prompts}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = [term("bygroup", "brain", "n/a", "not fitted: group is A for every participant")]
+    write_table(tmp_path / "out/tables/statistics/part-0.parquet", "statistics", rows, metadata=META)
+    done = snakemake("--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--until", "index")
+    assert done.returncode == 0, done.stderr
+    assert "bygroup: 1 model not fitted: group is A for every participant" in done.stdout
 
 
 def test_other_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:

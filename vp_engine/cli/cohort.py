@@ -91,8 +91,12 @@ def stats(config: ConfigOption = CONFIG_FILE, output: OutputOption = None) -> No
     settings = _load(config)
 
     from vp_engine.cohort.statistics import run_statistics
+    from vp_engine.cohort.status import read_not_fitted
 
-    run_statistics(settings, output or settings.output)
+    where = output or settings.output
+    run_statistics(settings, where)
+    for entry in read_not_fitted(where):
+        print(entry)
 
 
 def report(config: ConfigOption = CONFIG_FILE, output: OutputOption = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +16,18 @@ from vp_engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from vp_engine.cohort.preview import Preview
+    from vp_engine.cohort.segment import Segmented
 
 MAX_SESSIONS = 100
 
 FolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and tables.")]
+
+_ONE_SESSION = (
+    "A change needs two sessions, and `vp ask` is about one. Sessions are compared by the workflow: put the question "
+    "into config.yaml, with `scope: participant`."
+)
+
+_log = logging.getLogger("vp")
 
 
 def segment(
@@ -41,9 +51,11 @@ def segment(
     from vp_engine.cohort.segment import segment_file
 
     segmenter = load_segmenter(model, device=device)
-    for found in segment_file(scan, structures or [], output, segmenter=segmenter, others=others or []):
+    with _naming_replaced(output):
+        rows = segment_file(scan, structures or [], output, segmenter=segmenter, others=others or [])
+    for found in rows:
         where = f"label {found.label} in {found.path}"
-        print("\t".join([found.structure, f"{found.volume_mm3:.1f} mm3", where, *found.flags]))
+        print("\t".join([found.structure, f"{found.volume_mm3:.1f} mm3", _trust(found), where, *found.flags]))
 
 
 def ask(
@@ -64,11 +76,13 @@ def ask(
     from vp_engine.environment.values import Number
 
     engine = load_engine(model, planner, device=device)
-    answer = answer_to([Path(scan) for scan in scans], prompt, output, engine=engine)
+    with _naming_replaced(output):
+        answer = answer_to([Path(scan) for scan in scans], prompt, output, engine=engine)
     print(answer.transcript.program.rstrip())
     print()
     if answer.transcript.status != "ok":
-        print(f"{answer.transcript.status}: {answer.transcript.reason}")
+        reason = _ONE_SESSION if answer.transcript.code == "one_session" else answer.transcript.reason
+        print(f"{answer.transcript.status}: {reason}")
         return
     print(answer.text)
     print()
@@ -83,6 +97,32 @@ def ask(
         print(f"masks: {path}")
     for path in answer.images:
         print(f"image: {path}")
+
+
+def _trust(found: Segmented) -> str:
+    """The `qc_score` of a mask, and whether it is one that `ask` says not to trust."""
+    from vp_engine.environment.ops_regions import POOR_BELOW
+
+    if found.qc_score is None:
+        return "no qc_score"
+    doubt = " (low confidence)" if found.qc_score < POOR_BELOW else ""
+    return f"qc_score {found.qc_score:.2f}{doubt}"
+
+
+@contextmanager
+def _naming_replaced(folder: Path) -> Iterator[None]:
+    """Say afterwards which files of the folder are no longer those of an earlier command."""
+    before = _files_of(folder)
+    yield
+    after = _files_of(folder)
+    if replaced := [name for name in before if name in after and after[name] != before[name]]:
+        _log.warning("replaced in %s: %s", folder, ", ".join(replaced))
+
+
+def _files_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """Name of each file -> what tells it from another one of that name."""
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def plan(
@@ -109,7 +149,7 @@ def plan(
     for text, suffixes, count in asked:
         preview = plan_prompt(text, planner=writer, images=suffixes, sessions=count)
         if file or as_json:
-            print(json.dumps(preview.as_json(), ensure_ascii=False), flush=True)
+            print(json.dumps({"prompt": text} | preview.as_json(), ensure_ascii=False), flush=True)
         else:
             _show(preview)
 

@@ -110,6 +110,7 @@ def _first(found: Status, results: Path) -> list[str]:
             session = "" if row["session"] is None else f" ses-{row['session']}"
             where = f"{_who((row['dataset'], row['participant']))}{session}"
             lines.append(f"  {where} {row['prompt_id']} {row['target']}: {row['qc_score']:.2f}")
+    lines += map(str, found.not_fitted)
     if found.flags:
         lines.append("flags, by participants (docs/tables.md):")
         lines += [f"  {count} x {flag}" for flag, count in list(found.flags.items())[: 2 * LISTED]]

@@ -80,7 +80,7 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
     ConfigError
         If two files look like the same contrast, or the prompt is no text.
     InputRefused
-        If an image that the program uses cannot be used.
+        If an image cannot be used.
     InfrastructureError
         If the disk or the device fails.
     """
@@ -91,12 +91,15 @@ def ask(paths: Sequence[Path], prompt: str, output: Path, *, engine: Engine) -> 
         if suffix in by_suffix:
             raise ConfigError(
                 f"Expected one file per contrast, got {by_suffix[suffix].name} and {path.name}, both taken for "
-                f"{suffix}; end their names in _T1w, _T2w, _FLAIR ..., or ask about one of them"
+                f"{suffix}; end their names in _T1w, _T2w, _FLAIR ..., or ask about one of them. Sessions of one "
+                "person are compared by the workflow, with `scope: participant` in config.yaml"
             )
         by_suffix[suffix] = path
     models = engine.load()
     choices = choose(PlannedScan(None, suffix, str(path)) for suffix, path in by_suffix.items())
     scans = Scans(None, models.segmenter)
+    for path in by_suffix.values():
+        scans.volume(str(path))  # what is wrong with a file comes before what is wrong with the question
     world = CohortWorld(choices, scans, agrees=models.agrees)
     environment = CohortEnvironment(world, clock=engine.clock)
     with device_failures():

@@ -29,7 +29,8 @@ DEADLINE_S = 3600
 """Longest that a participant may take, where the configuration does not say."""
 
 DEMO_NAME = "demo"
-"""Key of the dataset that the workflow makes itself when its folder is not there yet."""
+DEMO_PATH = Path("demo")
+"""Key and path, as written, of the dataset that the workflow makes itself when its folder is not there yet."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # line ends, NUL, escapes of terminals, halves of characters
@@ -52,6 +53,8 @@ class DatasetConfig:
         Ids left out.
     accept_form_mismatch : bool
         Scans whose sform and qform differ a lot are read by their sform instead of being refused.
+    named_as_demo : bool
+        Name and path are those of the demo cohort; nothing is made up under another path, which may be a slip.
     """
 
     name: str
@@ -59,6 +62,7 @@ class DatasetConfig:
     participants: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     accept_form_mismatch: bool = False
+    named_as_demo: bool = False
 
     @property
     def limits(self) -> GateLimits:
@@ -68,7 +72,7 @@ class DatasetConfig:
     @property
     def is_demo(self) -> bool:
         """Whether the folder is, or is to become, the demo cohort."""
-        return self.name == DEMO_NAME and (not self.path.exists() or (self.path / MARKER).is_file())
+        return self.named_as_demo and (not self.path.exists() or (self.path / MARKER).is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +279,7 @@ def _dataset(name: str, entry: dict[str, Any], folder: Path) -> DatasetConfig:
         participants=ids if isinstance(wanted, list) else None,
         exclude=ids if isinstance(wanted, dict) else (),
         accept_form_mismatch=entry.get("form_mismatch") == "accept",
+        named_as_demo=(name, Path(entry["path"])) == (DEMO_NAME, DEMO_PATH),
     )
 
 

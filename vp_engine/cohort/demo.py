@@ -63,6 +63,9 @@ Eight made-up people: the MNI152 T1w template, skull-stripped, deformed smoothly
 ventricles and smaller hippocampi than controls; sub-01 and sub-05 were "scanned" twice. Nobody is behind these images.
 `sourcedata/demo_truth.tsv` holds the volume factors that were applied to each scan.
 
+The template is an average of 152 heads, blurred where they differ, and without lesions. Whatever lesion is found in
+these images is false; its `qc_score` is low.
+
 The template is ICBM 152 nonlinear symmetric 2009a, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre,
 Montreal Neurological Institute, McGill University; permission to use, copy, modify and distribute it is granted
 provided that this notice appears in all copies. It is read from the nilearn package.

@@ -22,6 +22,7 @@ from vp_engine.cohort.wide import Batch, Layout, Quantity, batches, lay_out
 from vp_engine.errors import ConfigError, InputRefused
 from vp_engine.stats.covariates import join_covariates
 from vp_engine.tables.parquet import iterate_table
+from vp_engine.tables.schema import hint
 
 FORMATS = (".csv", ".tsv", ".parquet")
 """Endings of the files that can be written."""
@@ -89,7 +90,7 @@ def export(
     Raises
     ------
     ConfigError
-        If the file has another ending or lies in `results`.
+        If the file has another ending or lies in `results`, or a prompt is not there.
     TableError
         If a table is missing or damaged.
     InfrastructureError
@@ -97,7 +98,11 @@ def export(
     """
     _check(path, results)
     layout = lay_out(results, prompts=prompts)
-    columns = _columns(layout, covariates, _prompt_texts(results))
+    texts = _prompt_texts(results)
+    for prompt in prompts:
+        if prompt not in texts:
+            raise ConfigError(f"--prompt: no prompt {prompt!r} in the table runs{hint(prompt, texts)}")
+    columns = _columns(layout, covariates, texts)
     rows = 0
     with publishing(path) as temporary, _writer(temporary, [(column.name, column.type) for column in columns]) as write:
         for batch in batches(results, layout, prompts=prompts):

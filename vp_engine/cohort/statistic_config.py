@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vp_engine.anatomy import STRUCTURES
+from vp_engine.environment.ops import OPS
 from vp_engine.errors import ConfigError
 from vp_engine.stats.formula import parse_formula
 from vp_engine.stats.spec import ICV, ROW_COLUMNS, CentilesOption, ExcludeOption, IcvOption, Options
@@ -14,6 +16,12 @@ from vp_engine.tables.schema import hint
 
 LEAST_PERMUTATIONS = 99
 """With fewer the smallest p value would be above 0.01."""
+
+MEASURES: frozenset[str] = frozenset(
+    {op.name for op in OPS.values() if op.returns == "Number"} - {"annual_percent_rate"}
+    | {"sum", "difference", "product", "quotient", "scaled"}
+)
+"""What a number of `measurements` can measure: the ops, whose rates have one name, and what a program calculates."""
 
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
@@ -111,6 +119,7 @@ def check_statistic(
             if value not in known_values:
                 kind = where.partition(".")[2]
                 raise ConfigError(f"{key}.{where}: no {kind} {value!r}{hint(value, known_values)}")
+    _check_rows(statistic.rows, key)
     try:
         formula = parse_formula(statistic.model)
     except ConfigError as error:
@@ -124,6 +133,25 @@ def check_statistic(
             options.centiles.reference, "centiles.reference"
         )
     _check_columns(wanted, headers, key)
+
+
+def _check_rows(rows: Mapping[str, tuple[str, ...]], key: str) -> None:
+    """Measures and targets are such as a program can give."""
+    for measure in rows.get("measure", ()):
+        if measure not in MEASURES:
+            raise ConfigError(f"{key}.rows.measure: no number is called {measure!r}{hint(measure, MEASURES)}")
+    for target in rows.get("target", ()):
+        if target not in STRUCTURES and not _may_be_region(target):
+            raise ConfigError(f"{key}.rows.target: no structure {target!r}{hint(target, STRUCTURES)}")
+
+
+def _may_be_region(target: str) -> bool:
+    """Whether it begins as names of regions do: with a structure, or with both hemispheres together.
+
+    >>> _may_be_region("lesion_001"), _may_be_region("thalamus_medial_part"), _may_be_region("left_hipocampus")
+    (True, True, False)
+    """
+    return target.startswith(tuple(f"{name}_" for name in (*STRUCTURES, "hemisphere")))
 
 
 def _check_combination(options: Options, columns: Sequence[str], key: str) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from vp_engine.cohort.lock import Holder, holders
 from vp_engine.cohort.records import read_done, record_folder, task_id
 from vp_engine.cohort.tasks import shard_name
+from vp_engine.cohort.verify import PLAN, refuse_other_folder
 from vp_engine.cohort.watching import subject_log_path
 from vp_engine.errors import InfrastructureError, TableError
 from vp_engine.tables.parquet import iterate_table, read_table
@@ -30,6 +31,8 @@ WINDOW = 100
 
 _TROUBLE = frozenset({"refused_input", "no_input", "failed", "timeout", "interrupted"})
 """Statuses that say something about the participant, not only about the prompt."""
+
+_NOT_FITTED = "not fitted: "
 
 Person = tuple[str, str]
 """Dataset and participant."""
@@ -78,6 +81,26 @@ class Reason:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class NotFitted:
+    """Models of one statistic that were not fitted for one reason.
+
+    Attributes
+    ----------
+    statistic_id : str
+    models : int
+    reason : str
+    """
+
+    statistic_id: str
+    models: int
+    reason: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.statistic_id}: {self.models} model{'' if self.models == 1 else 's'} not fitted: {self.reason}"
+
+
 @dataclass(slots=True)
 class Status:
     """State of an output directory.
@@ -111,6 +134,8 @@ class Status:
         Measurements with a `qc_score` below `LOW_QC`.
     flags : dict of str to int
         Flag → participants, in the tables; the most frequent first.
+    not_fitted : list of NotFitted
+        In the order of the table `statistics`.
     """
 
     participants: int = 0
@@ -128,6 +153,7 @@ class Status:
     lowest: list[dict[str, Any]] = field(default_factory=list)
     doubtful: int = 0
     flags: dict[str, int] = field(default_factory=dict)
+    not_fitted: list[NotFitted] = field(default_factory=list)
 
     @property
     def minutes_left(self) -> float | None:
@@ -156,14 +182,17 @@ def read_status(output: Path) -> Status:
 
     Raises
     ------
+    ConfigError
+        If it is no output directory: it has no plan.
     TableError
-        If the plan is missing or damaged.
+        If the plan is damaged.
     InfrastructureError
         If the disk does not give a record that is there.
     """
+    refuse_other_folder(output)
     status = Status()
     planned, shards = _plan(output)
-    written = (output / "plan.parquet").stat().st_mtime
+    written = (output / PLAN).stat().st_mtime
     found = _Found(shards, {})
     status.participants, status.prompts = len(planned), sum(map(len, planned.values()))
     for person, tasks in planned.items():
@@ -174,7 +203,25 @@ def read_status(output: Path) -> Status:
     status.reasons = [_reason(output, cause, found) for cause in _frequent(found.causes)]
     status.troubled = sorted(found.trouble.items(), key=lambda entry: (-entry[1], entry[0]))[:LISTED]
     _add_tables(status, found, output)
+    status.not_fitted = read_not_fitted(output)
     return status
+
+
+def read_not_fitted(output: Path) -> list[NotFitted]:
+    """Models without estimates, by statistic and reason; none when there is no table, or it is being replaced."""
+    columns = ("statistic_id", "target", "measure", "analysis", "method")
+    try:
+        rows = read_table(output / "tables" / "statistics", "statistics", columns=columns).to_pylist()
+    except (TableError, OSError):
+        return []
+    models: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for row in rows:
+        if row["method"].startswith(_NOT_FITTED):
+            # up to where the participants left out are listed, who differ from model to model
+            reason = row["method"].removeprefix(_NOT_FITTED).partition("; ")[0]
+            model = row["target"], row["measure"], row["analysis"]
+            models.setdefault((row["statistic_id"], reason), set()).add(model)
+    return [NotFitted(statistic, len(of), reason) for (statistic, reason), of in models.items()]
 
 
 def _plan(output: Path) -> tuple[dict[Person, list[str]], dict[tuple[str, str], list[str]]]:
@@ -182,7 +229,7 @@ def _plan(output: Path) -> tuple[dict[Person, list[str]], dict[tuple[str, str], 
     planned: dict[Person, list[str]] = {}
     shards: dict[tuple[str, str], dict[str, None]] = {}
     columns = ("dataset", "participant", "session", "prompt_id", "shard")
-    for table in iterate_table(output / "plan.parquet", "plan", columns=columns):
+    for table in iterate_table(output / PLAN, "plan", columns=columns):
         values = (table.column(name).to_pylist() for name in columns)
         for dataset, participant, session, prompt_id, shard in zip(*values, strict=True):
             planned.setdefault((dataset, participant), []).append(task_id(session, prompt_id))

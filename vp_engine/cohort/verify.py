@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vp_engine.cohort.publish import is_temporary, publish_bytes, sha256_of
 from vp_engine.cohort.records import derivative_folder, read_done
+from vp_engine.errors import ConfigError
 
 MANIFEST = "manifest.sha256"
+PLAN = "plan.parquet"
 
 _LISTED = (
-    "plan.parquet",
+    PLAN,
     "plan.shards.json",
     "validation/*.json",
     "tables/**/*.parquet",
@@ -58,7 +60,13 @@ def verify(output: Path) -> list[str]:
     -------
     list of str
         One line per difference, sorted; empty when all is as it was.
+
+    Raises
+    ------
+    ConfigError
+        If it is no output directory.
     """
+    refuse_other_folder(output, signs=(PLAN, MANIFEST, "records"))
     expected = _read_manifest(output / MANIFEST)
     if expected is None:
         return [f"{MANIFEST}: missing or damaged; run `vp collect`"]
@@ -68,6 +76,17 @@ def verify(output: Path) -> list[str]:
     for path in sorted(output.glob("records/*/*/done.json")):
         differences += _record_differences(output, path)
     return sorted(differences)
+
+
+def refuse_other_folder(output: Path, *, signs: Sequence[str] = (PLAN,)) -> None:
+    """Refuse a folder that has none of the files by which an output directory is known.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not any((output / name).exists() for name in signs):
+        raise ConfigError(f"{output} is not an output folder of the workflow (no {PLAN})")
 
 
 def _record_differences(output: Path, path: Path) -> Iterator[str]:

@@ -122,21 +122,17 @@ def lay_out(results: Path, *, prompts: Collection[str] = ()) -> Layout:
     Raises
     ------
     TableError
-        If a table is missing or damaged, a prompt is not there, or two columns would have one name.
+        If a table is missing or damaged, or two columns would have one name.
     """
     found: dict[Quantity, set[str]] = {}
     split: set[Quantity] = set()
-    known: set[str] = set()
-    for _, runs, measured in by_participants(results / "tables", _RUN, _MEASURED, size=256, prompts=prompts):
-        known |= set(pc.unique(runs.column("prompt_id")).to_pylist())
+    for _, _, measured in by_participants(results / "tables", _RUN, _MEASURED, size=256, prompts=prompts):
         for row in measured.group_by([*_QUANTITY, "reference_session"]).aggregate([]).to_pylist():
             references = found.setdefault(Quantity(*(row[name] for name in _QUANTITY)), set())
             references.update(filter(None, [row["reference_session"]]))
         cells = measured.group_by([*_QUANTITY, "participant", "session"]).aggregate([([], "count_all")])
         for row in cells.filter(pc.greater(cells.column("count_all"), 1)).to_pylist():
             split.add(Quantity(*(row[name] for name in _QUANTITY)))
-    if missing := sorted(set(prompts) - known):
-        raise TableError(f"{results}: expected rows of prompt {', '.join(missing)} in the table runs, found none")
     quantities: list[Quantity] = []
     for quantity, references in found.items():
         own = sorted(references) if quantity in split else [None]

@@ -1,4 +1,7 @@
 # Records of participants → tables of the cohort.
+import json
+
+
 rule collect:
     input:
         # receipts of all jobs of the plan, sorted

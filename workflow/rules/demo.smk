@@ -1,4 +1,4 @@
-# The demo cohort, when the configuration asks for it and its folder is not a dataset of the user's.
+# The demo cohort, when the configuration asks for `demo: {path: demo}` and that folder is not a dataset of the user's.
 for demo in [dataset for dataset in CONFIG.datasets if dataset.is_demo]:
 
     rule demo:
