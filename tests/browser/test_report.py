@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.unit.report_fakes import HOSTILE, pictures, write_run
 from vp_engine.report.html import STATIC_THUMBNAILS, write_report
+from vp_engine.report.slices import COLOURS
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -107,6 +110,43 @@ def test_every_control_is_reached_and_worked_by_keys(visit: Any, report: Path) -
     tab.keyboard.press("Enter")
     assert tab.locator("#viewer").is_hidden()
     assert tab.evaluate("document.activeElement.dataset.case") == "1"
+
+
+def test_the_viewer_says_which_colour_is_which_structure(visit: Any, report: Path) -> None:
+    tab, _ = visit(report)
+    open_viewer(tab)
+    lines = tab.locator("#viewer-legend li")
+    assert lines.all_inner_texts() == ["left hippocampus", "right hippocampus"]
+    colours = [line.evaluate("(line) => getComputedStyle(line.firstChild).backgroundColor") for line in lines.all()]
+    assert colours == [f"rgb{COLOURS[number]}" for number in (0, 1)]
+    assert tab.get_by_label("Opacity of the outlined structures").get_attribute("id") == "viewer-opacity"
+    tab.locator("#viewer-close").click()
+    open_viewer(tab)
+    assert lines.count() == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_is_cut_off_has_a_shadow_where_it_goes_on(visit: Any, report: Path, scheme: str) -> None:
+    tab, _ = visit(report, width=400, scheme=scheme)
+    tables = tab.get_by_role("region", name="Why prompts were not answered")
+    tables.scroll_into_view_if_needed()
+    assert tables.get_attribute("tabindex") == "0"
+
+    def edges() -> list[bool]:
+        """Whether the left and the right edge, below the caption, are of another colour than what lies beside them."""
+        shown = Image.open(io.BytesIO(tables.screenshot())).convert("L")
+        row = [shown.getpixel((x, 4)) for x in range(shown.width)]
+        return [abs(row[end] - row[end + inwards]) > 30 for end, inwards in ((0, 25), (-1, -25))]
+
+    assert edges() == [False, True]
+    tables.evaluate("(region) => { region.scrollLeft = 60; }")
+    assert edges() == [True, True]
+    tables.focus()
+    tab.keyboard.press("End")
+    for _ in range(60):
+        tab.keyboard.press("ArrowRight")
+    tab.wait_for_timeout(500)
+    assert edges() == [True, False]
 
 
 def test_the_viewer_shows_the_structure_that_is_there(visit: Any, report: Path) -> None:

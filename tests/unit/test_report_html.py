@@ -11,6 +11,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tests.unit.report_fakes import HOSTILE, META, SPEC, covariates, pictures, row_of, write_run, write_statistics
@@ -18,6 +20,8 @@ from vp_engine.errors import TableError
 from vp_engine.report import html
 from vp_engine.report.cells import words
 from vp_engine.report.html import CHUNK, ReportExtras, write_report
+from vp_engine.report.methods import Setup, citations, methods_text
+from vp_engine.report.quality import judge_scans
 from vp_engine.report.summary import (
     list_low_quality,
     list_troubled,
@@ -26,6 +30,8 @@ from vp_engine.report.summary import (
     summarise_numbers,
     summarise_programs,
 )
+from vp_engine.stats.spec import IcvOption
+from vp_engine.tables.confidence import LOOK_BELOW
 from vp_engine.tables.parquet import read_table, rows_to_table, write_table
 
 
@@ -122,7 +128,7 @@ def test_both_analyses_stand_side_by_side(run: tuple[Path, ReportExtras], whole:
     rows = found[(found["target"] == "left_hippocampus") & (found["term"] == "age")].set_index("analysis")
     numbers = [f"{rows.loc[name, 'n']}" for name in ("all", "excluded")]
     assert numbers[0] != numbers[1]
-    start = '<tr><th scope="row">left hippocampus</th><td>age</td>'
+    start = '<tr><th scope="row">left hippocampus \N{DAGGER}</th><td>age</td>'
     line = text[text.index(start) : text.index("</tr>", text.index(start)) + 5]
     assert re.findall(r"<td class=\"number\">(\d+)</td>(?=<td|</tr>)", line) == numbers
 
@@ -130,6 +136,92 @@ def test_both_analyses_stand_side_by_side(run: tuple[Path, ReportExtras], whole:
 def test_details_of_a_flag_do_not_make_it_another(results: Path) -> None:
     rows = summarise_flags(read_table(results / "tables" / "measurements", "measurements"))
     assert [(row["flag"], row["count"]) for row in rows] == [("fix_nan", 3)]
+
+
+def test_numbers_with_a_flag_are_marked_and_explained_where_they_stand(results: Path) -> None:
+    spec = replace(SPEC, options=replace(SPEC.options, icv=IcvOption("covariate", "head")))
+    table = read_table(results / "tables" / "measurements", "measurements")
+    made = {
+        "participant": "01",
+        "prompt_id": "head",
+        "measure": "volume",
+        "unit": "mm3",
+        "value": 1.3e6,
+        "image": "T1w",
+    }
+    made |= {"model_id": "default@abc", "program_sha256": "0" * 64, "record_id": "01"}
+    head = row_of("measurements", **made, target="intracranial_volume", flags=["not_skull_bounded:intracranial_volume"])
+    path = results / "tables" / "measurements" / "dataset=demo" / "part-0.parquet"
+    write_table(path, "measurements", [*table.to_pylist(), head], metadata=META)
+    meanings = {"fix_nan": "NaN were set to 0", "not_skull_bounded": "do not normalise by it"}
+    extras = ReportExtras((spec,), meanings=meanings)
+    text = write_report(results, extras=extras).read_text(encoding="utf-8")
+    assert '<td class="long">fix_nan (3 of 59)</td>' in text
+    numbers = text[text.index("<caption><span>Measurements over all") :]
+    assert '<th scope="row">left hippocampus \N{DAGGER}</th><td>volume</td>' in numbers
+    assert text.count("<li><code>fix_nan</code>: NaN were set to 0.</li>") == 1
+    assert '<th scope="row">fix_nan</th><td class="long">NaN were set to 0.</td>' in text
+    minded = text[text.index("To be minded with these models") :]
+    assert (
+        "<li>\N{DAGGER} fix_nan: NaN were set to 0. In measurements of: left hippocampus (3 of 59), right hippocampus "
+        "(3 of 59).</li>" in minded
+    )
+    assert "Do not normalise by it. In measurements of: intracranial volume (1 of 1).</li>" in minded
+
+
+def test_without_flags_there_is_no_column_of_them(results: Path) -> None:
+    path = results / "tables" / "measurements" / "dataset=demo" / "part-0.parquet"
+    table = read_table(results / "tables" / "measurements", "measurements")
+    write_table(path, "measurements", [row | {"flags": []} for row in table.to_pylist()], metadata=META)
+    text = write_report(results).read_text(encoding="utf-8")
+    assert "Measurements over all participants" in text
+    assert '<th scope="col">Flags</th>' not in text
+    assert "\N{DAGGER}" not in text
+
+
+def test_prompts_come_in_the_order_given(results: Path) -> None:
+    def shown(prompts: tuple[str, ...]) -> list[str]:
+        text = write_report(results, extras=ReportExtras(prompts=prompts)).read_text(encoding="utf-8")
+        return re.findall(r"<p>Prompt <code>(\w+)</code>", text)
+
+    assert shown(("vol", "liver")) == ["vol", "liver"]
+    assert shown(("gone", "vol")) == ["vol", "liver"]
+    assert shown(()) == ["liver", "vol"]  # as the plan is sorted
+
+
+def test_the_methods_text_says_only_what_happened(run: tuple[Path, ReportExtras]) -> None:
+    plan = read_table(run[0] / "plan.parquet", "plan")
+    runs = read_table(run[0] / "tables" / "runs", "runs")
+    masks = pa.table(
+        {
+            "target": ["left_hippocampus", "left_hippocampus", "ventricles"],
+            "spacing_mm": [[1.0, 1.0, 1.0]] * 3,
+            "qc_score": [0.8, 0.7, 0.9],
+        }
+    )
+    scans, _ = pictures()
+    text = " ".join(methods_text(plan, runs, masks, [], scans, Setup()))
+    assert "3 masks of 2 structures (left hippocampus, ventricles) were made" in text
+    marked = sum(scan.suspicious for scan in scans)
+    assert (
+        f"{marked} of 30 scans were marked to be looked at, for a quality score below {LOOK_BELOW} or a volume" in text
+    )
+    assert "[No check by a person is recorded:" in text
+    assert "reviewed" not in text
+    assert "Requests that could not be met were refused" in text
+    answered = runs.filter(pc.not_equal(runs.column("status"), "refused"))
+    few = judge_scans(scans[:3])
+    text = " ".join(methods_text(plan, answered, masks, [], few, Setup()))
+    assert f"for a quality score below {LOOK_BELOW}. [No check" in text  # too few for outliers
+    assert "refused" not in text
+    assert "marked" not in " ".join(methods_text(plan, runs, masks, [], [], Setup()))
+
+
+def test_nothing_is_cited_that_was_not_used() -> None:
+    everything_used = citations(["ordinary least squares"], sizes=True, outliers=True, viewer=True)
+    nothing = citations(["ordinary least squares"], sizes=False, outliers=False, viewer=False)
+    left = {line.partition(" ")[0] for line in set(everything_used) - set(nothing)}
+    assert left == {"Hedges", "Iglewicz", "Taylor"}
 
 
 def test_programs_are_counted_by_participant_and_the_common_ones_come_first() -> None:
@@ -284,13 +376,16 @@ def test_a_model_that_was_not_fitted_is_shown_with_its_reason(results: Path) -> 
     text = write_report(results, extras=ReportExtras((SPEC,), same)).read_text(encoding="utf-8")
     assert "not fitted: group is control for every participant" in text
     assert '<td class="number">not fitted</td>' in text
+    short = text[text.index('id="short"') : text.index('id="asked"')]
+    assert "not fitted for left hippocampus, right hippocampus: group is control for every participant" in short
+    assert "not fitted with exclusions for left hippocampus, right hippocampus: group" in short
 
 
 def test_a_statistic_of_nothing_is_shown_with_its_reason(results: Path) -> None:
     nothing = replace(SPEC, rows={"prompt": ("liver",)})
     write_statistics(results, covariates(), nothing)
     text = write_report(results, extras=ReportExtras((nothing,), covariates())).read_text(encoding="utf-8")
-    assert "not fitted: no number with prompt = liver" in text
+    assert "not fitted: no number with prompt = liver" in text[: text.index('id="asked"')]
 
 
 def test_a_missing_table_is_an_error_that_names_it(results: Path) -> None:

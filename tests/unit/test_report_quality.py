@@ -12,6 +12,7 @@ from tests.unit.report_fakes import head
 from vp_engine.report import viewer
 from vp_engine.report.quality import MIN_GROUP, ScanQuality, Structure, choose_cases, gallery_data, judge_scans
 from vp_engine.report.viewer import MAX_FILLED_MM3, embed_scan, niivue_script
+from vp_engine.tables.confidence import LOOK_BELOW
 from vp_engine.volumes.nifti import read_image, read_labels
 
 
@@ -52,14 +53,32 @@ def test_cases_are_the_lowest_and_typical_ones_of_different_people_with_a_pictur
     scans = [scan(f"{n:02d}", 0.50 + n / 100, 3000.0) for n in range(20)]
     scans += [scan("00", 0.10, 3000.0, session="2"), scan("gone", 0.05, 3000.0, seen=False)]
     chosen = [(one.participant, one.session, reason) for one, reason in choose_cases(judge_scans(scans))]
-    assert chosen[:3] == [
-        ("00", "2", "to be looked at first"),
-        ("01", None, "to be looked at first"),
-        ("02", None, "to be looked at first"),
-    ]
-    assert [reason for _, _, reason in chosen[3:]] == ["typical"] * 3
+    reason = "one of the lowest scores"
+    assert chosen[:3] == [("00", "2", reason), ("01", None, reason), ("02", None, reason)]
+    assert [reason for _, _, reason in chosen[3:]] == ["typical, with a score in the middle"] * 3
     assert {who for who, _, _ in chosen[3:]} <= {f"{n:02d}" for n in range(7, 13)}
     assert choose_cases([]) == []
+
+
+def test_a_case_is_said_to_be_chosen_for_what_it_is() -> None:
+    scans = [*group(MIN_GROUP), scan("both", 0.3, 9500.0), scan("low", LOOK_BELOW - 0.01, 3003.0)]
+    assert [(one.participant, reason) for one, reason in choose_cases(judge_scans(scans))[:3]] == [
+        ("both", "a volume far from the others' and one of the lowest scores"),
+        ("low", "one of the lowest scores"),
+        ("far", "a volume far from the others'"),
+    ]
+    good = judge_scans([scan("a", 0.98, 3000.0)])
+    assert [(one.suspicious, reason) for one, reason in choose_cases(good)] == [(False, "one of the lowest scores")]
+    assert [reason for _, reason in choose_cases([scan("a", None, 3000.0)])] == ["no score"]
+
+
+def test_guide_and_report_look_at_the_same_scans() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "user-guide.md").read_text(encoding="utf-8")
+    for section in ("## The report", "## How far to trust a mask"):
+        text = guide[guide.index(section) :].partition("\n## ")[0]
+        assert f"a `qc_score` below {LOOK_BELOW}" in text
+    assert not scan("a", LOOK_BELOW, 3000.0).suspicious
+    assert scan("a", LOOK_BELOW - 0.001, 3000.0).suspicious
 
 
 def test_what_the_page_sorts_by() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
 from tests.unit.results_fakes import number, run
@@ -16,6 +19,23 @@ from vp_engine.errors import ConfigError
 from vp_engine.stats.checks import FLAGS
 from vp_engine.stats.models import StatisticSpec, analyse_statistic, fit_statistics, model_samples, read_model
 from vp_engine.stats.spec import CentilesOption, ExcludeOption, IcvOption, Options
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_names_in_the_example_of_the_guide_are_those_of_the_demo_or_said_not_to_be() -> None:
+    guide = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    example, _, after = guide.partition("```yaml\n")[2].partition("```\n\n")
+    (entry,) = yaml.safe_load(example)["statistics"]
+    demo = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    known = {prompt["id"] for prompt in demo["prompts"]}
+    known |= {name for one in demo["statistics"] for name in re.findall(r"\w+", one["model"])}
+    prompts = {entry["rows"]["prompt"], entry["icv"]["prompt"]}
+    columns = {entry["harmonise"]["site"], entry["centiles"]["age"], *entry["centiles"]["reference"]}
+    others = (prompts | columns | set(re.findall(r"\w+", entry["model"]))) - known
+    note = after.partition("\n\n")[0]
+    assert others
+    assert all(f"`{name}`" in note for name in others), others
 
 
 def reasons(table: pd.DataFrame, **chosen: str) -> dict[str, int]:

@@ -35,11 +35,15 @@ class Column:
     group: str = ""
 
 
+MARK = "\N{DAGGER}"
+"""Stands behind the name of a structure of which a number has a flag."""
+
 _FACTORS = re.compile(r":(?![^\[]*\])")  # a level may hold a colon
 
 ANALYSES = {"all": "All measurements", "excluded": "With exclusions"}
 """Titles of the analyses of a statistic, in the order they are shown."""
 
+FLAGS_COLUMN = Column("flags", "Flags", long=True)
 NUMBER_COLUMNS = (
     Column("target", "Structure"),
     Column("measure", "Measure"),
@@ -50,8 +54,8 @@ NUMBER_COLUMNS = (
     Column("min", "Least", number=True),
     Column("max", "Most", number=True),
     Column("unit", "Unit"),
+    FLAGS_COLUMN,
 )
-
 
 OUTCOME_COLUMNS = (Column("id", "Prompt"), Column("total", "Asked", number=True))
 REASON_COLUMNS = (
@@ -72,9 +76,11 @@ ANSWER_COLUMNS = (
     Column("measure", "Asked"),
     Column("text", "Answer", long=True),
     Column("n", "Times", number=True),
+    FLAGS_COLUMN,
 )
 FLAG_COLUMNS = (
     Column("flag", "Flag"),
+    Column("meaning", "Meaning", long=True),
     Column("count", "Images", number=True),
     Column("examples", "For example", long=True),
 )
@@ -93,6 +99,11 @@ def words(name: str | None) -> str:
     ('left hippocampus', 'lesion (each)')
     """
     return re.sub("_NNN$", " (each)", name or "").replace("_", " ")
+
+
+def marked(name: str | None, mark: str) -> str:
+    """A canonical name as words, with a mark behind it if there is one."""
+    return f"{words(name)} {mark}".strip()
 
 
 def term_columns(analyses: Sequence[str]) -> list[Column]:
@@ -154,7 +165,9 @@ def term_text(term: str, references: Mapping[str, str]) -> str:
     return ", by ".join(parts)
 
 
-def term_rows(table: pd.DataFrame, analyses: Sequence[str], references: Mapping[str, str]) -> list[dict[str, str]]:
+def term_rows(
+    table: pd.DataFrame, analyses: Sequence[str], references: Mapping[str, str], marks: Mapping[str, str]
+) -> list[dict[str, str]]:
     """Rows of both tables: one per structure and term, in the order of the table `statistics`.
 
     Parameters
@@ -165,10 +178,15 @@ def term_rows(table: pd.DataFrame, analyses: Sequence[str], references: Mapping[
         Which of the analyses there are.
     references : mapping of str to str
         As in `term_text`.
+    marks : mapping of str to str
+        Structure → what stands behind its name.
     """
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for row in table[table["analysis"].isin(analyses)].to_dict("records"):
-        name = {"target": words(row["target"]), "term": term_text(row["term"], references)}
+        name = {
+            "target": marked(row["target"], marks.get(row["target"], "")),
+            "term": term_text(row["term"], references),
+        }
         own = rows.setdefault((row["target"], row["term"]), name)
         own |= {f"{row['analysis']}_{key}": text for key, text in term_cells(row).items()}
     blank = {column.key: "" for column in [*term_columns(analyses), *detail_columns(analyses, permuted=True)]}
@@ -200,9 +218,15 @@ def effect_text(row: Mapping[Any, Any]) -> str:
 
 def number_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `summarise_numbers` as text."""
-    named = {key: words(row[key]) for key in ("target", "measure")}
+    named = {"target": marked(row["target"], MARK if row["kinds"] else ""), "measure": words(row["measure"])}
     numbers = {key: number_text(row[key]) for key in ("mean", "sd", "min", "max")}
     return {**row, **named, **numbers, "unit": unit_text(row["unit"])}
+
+
+def answer_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `summarise_answers` as text."""
+    target = marked(row["target"], MARK if row["kinds"] else "")
+    return {**row, "target": target, "measure": words(row["measure"]), "text": words(row["text"])}
 
 
 def hundredths_text(value: float | None) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import pyarrow.compute as pc
 from jinja2.utils import htmlsafe_json_dumps
 
 from vp_engine.report import cells, methods, summary
+from vp_engine.report.flags import explain, explained
 from vp_engine.report.methods import Setup
-from vp_engine.report.quality import FAR, LOW_QC, ScanQuality, gallery_data
+from vp_engine.report.quality import FAR, MIN_GROUP, ScanQuality, compared, gallery_data
 from vp_engine.report.results import MAX_ROWS, Tables, tell_statistics
 from vp_engine.report.slices import COLOURS
 from vp_engine.report.viewer import Case, niivue_licence, packed_script
 from vp_engine.stats.spec import CENTILE_COLUMNS, EXCLUSION_COLUMNS, StatisticSpec
 from vp_engine.stats.spec import COLUMNS as STATISTIC_COLUMNS
+from vp_engine.tables.confidence import LOOK_BELOW
 from vp_engine.tables.parquet import read_table
 from vp_engine.tables.publish import publishing
 
@@ -67,6 +70,10 @@ class ReportExtras:
         How the run was set up.
     limits : str
         What the weights cannot do, from their model card; empty lines separate paragraphs.
+    prompts : tuple of str
+        Ids in the order in which they are shown, that of the configuration; the tables are sorted by id.
+    meanings : mapping of str to str
+        Flag of measurements → what it means, as part of a sentence.
     """
 
     statistics: tuple[StatisticSpec, ...] = ()
@@ -75,6 +82,8 @@ class ReportExtras:
     cases: tuple[Case, ...] = ()
     setup: Setup = field(default_factory=Setup)
     limits: str = ""
+    prompts: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Path:
@@ -111,16 +120,22 @@ def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Pa
         statistics=_optional(folder, "statistics", STATISTIC_COLUMNS).to_pandas(),
         exclusions=_optional(folder, "exclusions", EXCLUSION_COLUMNS).to_pandas(),
         centiles=_optional(folder, "centiles", CENTILE_COLUMNS).to_pandas(),
+        meanings=extras.meanings,
     )
     statistics = tell_statistics(tables, extras.statistics, extras.covariates, results_dir / "figures")
-    text = methods.methods_text(tables.plan, tables.runs, segmentations, statistics, extras.setup)
+    text = methods.methods_text(tables.plan, tables.runs, segmentations, statistics, extras.scans, extras.setup)
     viewer = bool(extras.cases)
-    cited = methods.citations([line for one in statistics for line in one["methods"]], viewer=viewer)
+    cited = methods.citations(
+        [line for one in statistics for line in one["methods"]],
+        sizes="hedges_g" in set(tables.statistics["effect_size_name"]),
+        outliers=compared(extras.scans),
+        viewer=viewer,
+    )
     content = {
         "title": "Cohort report",
-        **_asked(tables.plan, tables.runs),
+        **_asked(tables.plan, tables.runs, extras.prompts),
         "statistics": statistics,
-        **_measured(tables.measurements),
+        **_measured(tables.measurements, extras.meanings),
         **_gallery(extras.scans),
         **_viewer(extras.cases, extras.scans),
         "methods": text,
@@ -130,8 +145,11 @@ def write_report(results_dir: Path, *, extras: ReportExtras | None = None) -> Pa
         "hashes": methods.hashes(results_dir),
         "licences": methods.licences(extras.setup, viewer=viewer),
         "limits": [part.strip() for part in extras.limits.split("\n\n") if part.strip()],
-        "low_limit": LOW_QC,
+        "dagger": cells.MARK,
+        "low_limit": LOOK_BELOW,
         "far_limit": FAR,
+        "compared": compared(extras.scans),
+        "fewest_compared": MIN_GROUP,
     }
     path = results_dir / "report.html"
     with publishing(path) as file:
@@ -179,10 +197,10 @@ def _optional(folder: Path, name: str, columns: tuple[str, ...]) -> pa.Table:
     return read_table(folder / name, name, columns=columns)
 
 
-def _asked(plan: pa.Table, runs: pa.Table) -> dict[str, Any]:
+def _asked(plan: pa.Table, runs: pa.Table, order: tuple[str, ...]) -> dict[str, Any]:
     """Prompts, the programs they became, and what became of them."""
     programs = summary.summarise_programs(runs)
-    prompts = [row | {"programs": programs.get(row["id"], [])} for row in summary.summarise_prompts(plan, runs)]
+    prompts = [row | {"programs": programs.get(row["id"], [])} for row in summary.summarise_prompts(plan, runs, order)]
     occurring = [status for status in summary.STATUSES if status == "ok" or any(p["counts"][status] for p in prompts)]
     reasons = summary.summarise_reasons(runs)
     troubled, troubled_total = summary.list_troubled(runs)
@@ -216,25 +234,31 @@ def _asked(plan: pa.Table, runs: pa.Table) -> dict[str, Any]:
     }
 
 
-def _measured(measurements: pa.Table) -> dict[str, Any]:
-    """Numbers, answers, flags and doubtful delineations."""
+def _measured(measurements: pa.Table, meanings: Mapping[str, str]) -> dict[str, Any]:
+    """Numbers and answers with their flags, and doubtful delineations."""
     numbers = summary.summarise_numbers(measurements)
+    answers = summary.summarise_answers(measurements)[:MAX_ROWS]
     low, low_total = summary.list_low_quality(measurements)
     return {
-        "number_columns": cells.NUMBER_COLUMNS,
+        "number_columns": _without_empty_flags(cells.NUMBER_COLUMNS, numbers[:MAX_ROWS]),
         "numbers": [cells.number_cells(row) for row in numbers[:MAX_ROWS]],
         "numbers_left": max(0, len(numbers) - MAX_ROWS),
-        "answer_columns": cells.ANSWER_COLUMNS,
-        "answers": [
-            row | {key: cells.words(row[key]) for key in ("target", "measure", "text")}
-            for row in summary.summarise_answers(measurements)[:MAX_ROWS]
-        ],
+        "number_flags": explained(numbers[:MAX_ROWS], meanings),
+        "answer_columns": _without_empty_flags(cells.ANSWER_COLUMNS, answers),
+        "answer_flags": explained(answers, meanings),
+        "answers": [cells.answer_cells(row) for row in answers],
         "flag_columns": cells.FLAG_COLUMNS,
-        "flags": summary.summarise_flags(measurements),
+        "flags": [row | {"meaning": explain(row["flag"], meanings)} for row in summary.summarise_flags(measurements)],
         "low_columns": cells.LOW_COLUMNS,
         "low": [row | {"qc_score": f"{row['qc_score']:.2f}", "target": cells.words(row["target"])} for row in low],
         "low_total": low_total,
     }
+
+
+def _without_empty_flags(columns: tuple[cells.Column, ...], rows: list[dict[str, Any]]) -> list[cells.Column]:
+    """Columns of a table, without that of the flags where nothing has one."""
+    flagged = any(row["kinds"] for row in rows)
+    return [column for column in columns if flagged or column is not cells.FLAGS_COLUMN]
 
 
 def _gallery(scans: tuple[ScanQuality, ...]) -> dict[str, Any]:
@@ -274,6 +298,9 @@ def _viewer(cases: tuple[Case, ...], scans: tuple[ScanQuality, ...]) -> dict[str
                 "labels": base64.b64encode(case.volumes.labels).decode(),
                 "centre": [round(value, 1) for value in case.volumes.centre_mm],
                 "structures": ", ".join(cells.words(one.target) for one in case.scan.structures),
+                "legend": [
+                    (targets.index(one.target) % len(COLOURS), cells.words(one.target)) for one in case.scan.structures
+                ],
             }
             for case in cases
         ],

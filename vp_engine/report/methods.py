@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from vp_engine import __version__
 from vp_engine.report.cells import words
-from vp_engine.report.quality import FAR, LOW_QC
+from vp_engine.report.quality import FAR, ScanQuality, compared
 from vp_engine.report.summary import STATUSES
+from vp_engine.tables.confidence import LOOK_BELOW
 
 _LIBRARIES = ("matplotlib", "nibabel", "numpy", "pandas", "pyarrow", "scipy", "statsmodels")
 _MAX_HASHES = 20
@@ -68,9 +69,14 @@ class Setup:
 
 
 def methods_text(
-    plan: pa.Table, runs: pa.Table, segmentations: pa.Table, statistics: Sequence[dict[str, Any]], setup: Setup
+    plan: pa.Table,
+    runs: pa.Table,
+    segmentations: pa.Table,
+    statistics: Sequence[dict[str, Any]],
+    scans: Sequence[ScanQuality],
+    setup: Setup,
 ) -> list[str]:
-    """Paragraphs for the methods section of a paper; every number comes from the tables.
+    """Paragraphs for the methods section of a paper: what happened, with every number from the tables.
 
     Parameters
     ----------
@@ -79,27 +85,30 @@ def methods_text(
         With `target`, `spacing_mm` and `qc_score`.
     statistics : sequence of dict
         From `tell_statistics`.
+    scans : sequence of ScanQuality
+        From `judge_scans`.
     setup : Setup
     """
     paragraphs = [_participants(plan, runs), _agent(plan, runs, setup)]
     if segmentations.num_rows:
         paragraphs.append(_delineation(segmentations, setup))
     paragraphs += [_statistic(statistic) for statistic in statistics]
-    paragraphs.append(
-        f"Delineations were reviewed with their quality score (low: below {LOW_QC}) and with the distance of each "
-        f"volume from the median of its dataset in robust standard deviations (outlier: beyond {FAR}). [State who "
-        "looked at which pictures, and what was left out.]"
-    )
+    if scans:
+        paragraphs.append(_looked_at(scans))
     return paragraphs
 
 
-def citations(methods: Sequence[str], *, viewer: bool) -> list[str]:
-    """What to cite for what ran: always the idea, the format and the workflow; the rest when a method names it.
+def citations(methods: Sequence[str], *, sizes: bool, outliers: bool, viewer: bool) -> list[str]:
+    """What to cite for what ran: always the idea, the format and the workflow; the rest when it was used.
 
     Parameters
     ----------
     methods : sequence of str
         How the numbers of the statistics were made.
+    sizes : bool
+        Whether there is a standardised difference (Hedges' g).
+    outliers : bool
+        Whether volumes were compared with the others'.
     viewer : bool
         Whether the report has the viewer.
     """
@@ -113,8 +122,7 @@ def citations(methods: Sequence[str], *, viewer: bool) -> list[str]:
         "combat": "ComBat",
     }
     keys += [key for key, sign in signs.items() if sign in told]
-    keys += ["hedges"] if told else []
-    keys += ["robust", *(["niivue"] if viewer else [])]
+    keys += [key for key, used in (("hedges", sizes), ("robust", outliers), ("niivue", viewer)) if used]
     return [_CITED[key] for key in keys]
 
 
@@ -172,6 +180,7 @@ def _participants(plan: pa.Table, runs: pa.Table) -> str:
 
 def _agent(plan: pa.Table, runs: pa.Table, setup: Setup) -> str:
     prompts = len(_distinct(plan, "prompt_id"))
+    refused = "refused" in _distinct(runs, "status")
     planner = (
         "the language model of the weights, with decoding constrained to valid programs and no chance involved"
         if setup.builtin_planner
@@ -181,8 +190,8 @@ def _agent(plan: pa.Table, runs: pa.Table, setup: Setup) -> str:
         f"{_many(prompts, 'prompt')} in plain words were translated, for each scan anew, to programs in a small typed "
         f"language by {planner} (vp_engine {_listed(_distinct(runs, 'vp_engine_version'))}; weights "
         f"{_listed(_distinct(runs, 'model_id'))}). The programs were run by an interpreter that knows only documented "
-        "operations; they are kept for every number (column program of the table runs). Requests that could not be "
-        "met were refused with a reason and not guessed."
+        "operations; they are kept for every number (column program of the table runs)."
+        + (" Requests that could not be met were refused with a reason and not guessed." if refused else "")
     )
 
 
@@ -198,8 +207,24 @@ def _delineation(segmentations: pa.Table, setup: Setup) -> str:
         quality = f" The median of their estimated quality (qc_score, 0 to 1) was {middle:.2f}."
     together = "; the contrasts of a session were registered and read together" if setup.together else ""
     return (
-        f"{_many(segmentations.num_rows, 'structure')} ({_listed(targets)}) were delineated by a convolutional network "
-        f"in the space of each scan, without resampling to a template (voxel sizes {grid}){together}.{quality}"
+        f"{_many(segmentations.num_rows, 'mask')} of {_many(len(targets), 'structure')} ({_listed(targets)}) were made "
+        f"by a convolutional network in the space of each scan, without resampling to a template (voxel sizes "
+        f"{grid}){together}.{quality}"
+    )
+
+
+def _looked_at(scans: Sequence[ScanQuality]) -> str:
+    """What the report marked; that somebody looked is for that person to say."""
+    marked = sum(scan.suspicious for scan in scans)
+    far = (
+        f" or a volume more than {FAR} robust standard deviations from the median of its dataset"
+        if compared(scans)
+        else ""
+    )
+    return (
+        f"{marked:,} of {_many(len(scans), 'scan')} {'was' if marked == 1 else 'were'} marked to be looked at, for a "
+        f"quality score below {LOOK_BELOW}{far}. [No check by a person is recorded: state who looked at which "
+        "pictures, and what was left out.]"
     )
 
 

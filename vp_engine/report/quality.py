@@ -1,4 +1,4 @@
-"""Quality of delineations: how sure each is, how far its volume lies from the others', and whom to look at first."""
+"""Quality of delineations: how sure each is, how far its volume lies from the others', and which to look at."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-LOW_QC = 0.5
-"""Delineations with a lower `qc_score` are to be looked at first."""
+from vp_engine.tables.confidence import LOOK_BELOW
 
 FAR = 3.5
 """Robust z of a volume beyond which it is an outlier (Iglewicz & Hoaglin 1993)."""
@@ -17,7 +16,7 @@ MIN_GROUP = 12
 """Volumes that are needed before one of them can be called an outlier."""
 
 CASES = 3
-"""Cases with the lowest scores, and typical ones, that the viewer shows."""
+"""Cases to begin with, and typical ones, that the viewer shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,19 @@ class ScanQuality:
         return max(known, key=lambda one: (abs(one.z or 0.0), one.target), default=None)
 
     @property
+    def low(self) -> bool:
+        """A score is low."""
+        return _score(self) < LOOK_BELOW
+
+    @property
+    def far(self) -> bool:
+        """A volume is far from the others'."""
+        return self.farthest is not None and abs(self.farthest.z or 0.0) > FAR
+
+    @property
     def suspicious(self) -> bool:
-        """Low score, or a volume far from the others'."""
-        worst, farthest = self.worst, self.farthest
-        low = worst is not None and worst.qc_score is not None and worst.qc_score < LOW_QC
-        return low or (farthest is not None and abs(farthest.z or 0.0) > FAR)
+        """To be looked at."""
+        return self.low or self.far
 
 
 def judge_scans(scans: Sequence[ScanQuality]) -> list[ScanQuality]:
@@ -118,8 +125,13 @@ def judge_scans(scans: Sequence[ScanQuality]) -> list[ScanQuality]:
     return sorted(judged, key=_order)
 
 
+def compared(scans: Sequence[ScanQuality]) -> bool:
+    """Whether any volume was compared with those of other scans: there were enough of them."""
+    return any(scan.farthest is not None for scan in scans)
+
+
 def choose_cases(judged: Sequence[ScanQuality]) -> list[tuple[ScanQuality, str]]:
-    """Up to three cases to look at first and three typical ones, each of another participant, and why.
+    """Up to three cases to begin with and three typical ones, each of another participant, and why it was chosen.
 
     Parameters
     ----------
@@ -127,13 +139,13 @@ def choose_cases(judged: Sequence[ScanQuality]) -> list[tuple[ScanQuality, str]]
         From `judge_scans`.
     """
     seen: set[tuple[str, str]] = set()
-    chosen = _distinct(judged, seen, "to be looked at first")
+    chosen = [(scan, _why_first(scan)) for scan in _distinct(judged, seen)]
     scores = sorted(
         scan.worst.qc_score for scan in judged if scan.worst is not None and scan.worst.qc_score is not None
     )
     middle = scores[len(scores) // 2] if scores else 0.0
     by_middle = sorted(judged, key=lambda scan: (abs(_score(scan) - middle), scan.name))
-    return chosen + _distinct(by_middle, seen, "typical")
+    return chosen + [(scan, "typical, with a score in the middle") for scan in _distinct(by_middle, seen)]
 
 
 def gallery_data(judged: Sequence[ScanQuality]) -> dict[str, Any]:
@@ -165,14 +177,22 @@ def gallery_data(judged: Sequence[ScanQuality]) -> dict[str, Any]:
     return {"targets": targets, "scans": rows}
 
 
-def _distinct(scans: Sequence[ScanQuality], seen: set[tuple[str, str]], reason: str) -> list[tuple[ScanQuality, str]]:
-    chosen: list[tuple[ScanQuality, str]] = []
+def _why_first(scan: ScanQuality) -> str:
+    """Why a scan is at the beginning, without more alarm than there is."""
+    reasons = ["a volume far from the others'"] if scan.far else []
+    if scan.low or not reasons:
+        reasons.append("no score" if scan.worst is None else "one of the lowest scores")
+    return " and ".join(reasons)
+
+
+def _distinct(scans: Sequence[ScanQuality], seen: set[tuple[str, str]]) -> list[ScanQuality]:
+    chosen: list[ScanQuality] = []
     for scan in scans:
         if len(chosen) == CASES:
             break
         if scan.thumbnail is not None and (scan.dataset, scan.participant) not in seen:
             seen.add((scan.dataset, scan.participant))
-            chosen.append((scan, reason))
+            chosen.append(scan)
     return chosen
 
 

@@ -61,7 +61,7 @@
         figure.append(image);
         watcher.observe(image);
       }
-      const marks = scan[5] ? [make("span", { className: "mark" }, "look first"), " "] : [];
+      const marks = scan[5] ? [make("span", { className: "mark" }, "look at this"), " "] : [];
       figure.append(make("figcaption", {}, ...marks, make("strong", {}, scan[0]), ` ${notes.join("; ") || "no score"}`));
       return make("li", {}, figure);
     }
@@ -172,6 +172,13 @@
       tell(mm);
     }
 
+    // the structures that are in this case, large ones that are not filled left out
+    function legend() {
+      const present = [...new Set(viewer.volumes[1].img)].filter((label) => names[label]).sort((a, b) => a - b);
+      byId("viewer-legend").replaceChildren(...present.map((label) =>
+        make("li", {}, make("span", { className: `swatch c${(label - 1) % colours.length}` }), names[label])));
+    }
+
     function look() {
       const views = {
         planes: viewer.sliceTypeMultiplanar, axial: viewer.sliceTypeAxial, coronal: viewer.sliceTypeCoronal,
@@ -201,6 +208,7 @@
         });
         viewer.setOpacity(1, Number(byId("viewer-opacity").value) / 100);
         viewer.updateGLVolume();
+        legend();
         const ends = [viewer.frac2mm([0, 0, 0]), viewer.frac2mm([1, 1, 1])];
         sliders.forEach((slider, axis) => {
           slider.min = Math.round(Math.min(ends[0][axis], ends[1][axis]));

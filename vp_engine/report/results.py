@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from vp_engine.report.centiles import save_centiles
 from vp_engine.report.distributions import save_distributions
 from vp_engine.report.effects import save_effects
 from vp_engine.report.figures import SavedFigure, unit_text
+from vp_engine.report.flags import behind_lines, flags_behind
 from vp_engine.report.flow import exclusion_lines, flow_of
 from vp_engine.report.trajectories import save_trajectories
 from vp_engine.stats.checks import FLAGS
 from vp_engine.stats.models import model_samples
-from vp_engine.stats.spec import Options, StatisticSpec
+from vp_engine.stats.spec import NOT_KNOWN, Options, StatisticSpec
 
 MAX_ROWS = 200
 """Rows a table of the report shows at most."""
 
 _HEADLINES = 4
+_NAMED = 6
 _EXCLUSION_COLUMNS = (
     cells.Column("analysis", "Analysis"),
     cells.Column("reason", "Not used because", long=True),
@@ -43,6 +45,8 @@ class Tables:
     plan, runs, measurements : pyarrow.Table
     statistics, exclusions, centiles : DataFrame
         Empty when there are none.
+    meanings : mapping of str to str
+        Flag of measurements → what it means.
     """
 
     plan: pa.Table
@@ -51,6 +55,7 @@ class Tables:
     statistics: pd.DataFrame
     exclusions: pd.DataFrame
     centiles: pd.DataFrame
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
 
 def tell_statistics(
@@ -90,8 +95,9 @@ def _tell(
 ) -> dict[str, Any]:
     figures: dict[str, list[SavedFigure]] = {}
     references: dict[str, str] = {}
+    values = pd.DataFrame() if spec is None else _rows_for(tables.measurements, spec).to_pandas()
+    flagged = {} if spec is None else flags_behind(values, spec)
     if spec is not None and covariates is not None:
-        values = _rows_for(tables.measurements, spec).to_pandas()
         samples = model_samples(values, covariates, spec)
         references = _references(samples)
         repeated = model_samples(values, covariates, replace(spec, options=Options(sessions="mixed")))
@@ -103,12 +109,12 @@ def _tell(
         effects = save_effects(own, references, folder, f"{stem}_effects")
         norms = save_centiles(centiles[centiles["measure"] == measure], folder, f"{stem}_centiles")
         drawn = [*figures.get(str(measure), ()), *(figure for figure in (effects, norms) if figure is not None)]
-        measures.append(_measure(str(measure), own, drawn, references))
+        measures.append(_measure(str(measure), own, drawn, references, dict.fromkeys(flagged, cells.MARK)))
     exclusions = exclusion_lines(tables.exclusions[tables.exclusions["statistic_id"] == statistic_id])
     return {
         "id": statistic_id,
         "model": rows["model"].iloc[0],
-        "headline": _headline(rows, references),
+        "headline": [*_headline(rows, references), *_not_fitted(rows)],
         "flow": flow_of(tables.plan, tables.runs, _prompts(spec), rows),
         "exclusion_columns": _EXCLUSION_COLUMNS,
         "exclusions": [
@@ -116,19 +122,23 @@ def _tell(
             for analysis, reason, count, people in exclusions
         ],
         "measures": measures,
-        "flags": _flags(rows),
+        "flags": [*behind_lines(flagged, tables.meanings), *_flags(rows)],
         "methods": methods_of(rows),
     }
 
 
 def _measure(
-    measure: str, rows: pd.DataFrame, figures: Sequence[SavedFigure], references: dict[str, str]
+    measure: str,
+    rows: pd.DataFrame,
+    figures: Sequence[SavedFigure],
+    references: dict[str, str],
+    marks: Mapping[str, str],
 ) -> dict[str, Any]:
     """Tables and figures of one measure."""
     analyses = [name for name in cells.ANALYSES if name in set(rows["analysis"])]
     effects = rows[rows["term"] != "Intercept"]
     shown = rows if effects.empty else effects  # a model of nothing but a mean
-    lines = cells.term_rows(shown, analyses, references)
+    lines = cells.term_rows(shown, analyses, references, marks)
     units = rows["unit"].dropna().unique()
     return {
         "title": f"{cells.words(measure)} ({unit_text(str(units[0]))})" if len(units) == 1 else cells.words(measure),
@@ -205,6 +215,18 @@ def _headline(rows: pd.DataFrame, references: dict[str, str]) -> list[str]:
     return lines[:_HEADLINES]
 
 
+def _not_fitted(rows: pd.DataFrame) -> list[str]:
+    """One line per reason for which models have no estimates."""
+    left = rows[rows["estimate"].isna()]
+    lines = []
+    for (analysis, method), own in left.groupby(["analysis", "method"], sort=False):
+        targets = [cells.words(target) for target in own["target"].unique() if target != NOT_KNOWN]
+        about = f" for {_some(targets)}" if targets else ""
+        exclusions = "" if analysis == "all" else " with exclusions"
+        lines.append(f"not fitted{exclusions}{about}: {str(method).removeprefix('not fitted: ')}.")
+    return lines[:_HEADLINES]
+
+
 def _first_column(rows: pd.DataFrame, model: str) -> pd.DataFrame:
     """Terms of the column that comes first in the formula: what the statistic is about."""
     right = str(model).partition("~")[2]
@@ -222,8 +244,7 @@ def _flags(rows: pd.DataFrame) -> list[str]:
     lines = []
     for flag in sorted(found):
         kind, _, detail = flag.partition(":")
-        named = list(found[flag])
-        where = ", ".join(named[:6]) + (f" and {len(named) - 6} more" if len(named) > 6 else "")
+        where = _some(list(found[flag]))
         about = f" ({detail})" if detail else ""
         lines.append(f"{cells.words(kind)}{about}: {FLAGS.get(kind, 'see docs/statistics.md')}. In: {where}.")
     return lines
@@ -234,6 +255,9 @@ def methods_of(rows: pd.DataFrame) -> list[str]:
     lines = []
     for method, own in rows.groupby("method", sort=False):
         targets = sorted({cells.words(target) for target in own["target"]})
-        named = ", ".join(targets[:6]) + (f" and {len(targets) - 6} more" if len(targets) > 6 else "")
-        lines.append(f"{named}: {method}")
+        lines.append(f"{_some(targets)}: {method}")
     return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

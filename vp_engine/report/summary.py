@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vp_engine.report.quality import LOW_QC
+from vp_engine.report.flags import count_flags, flags_text, kind_of
+from vp_engine.tables.confidence import LOOK_BELOW
 
 Row = dict[str, Any]
 
@@ -33,14 +34,19 @@ _PROGRAMS = 10
 _LISTED = 25
 
 
-def summarise_prompts(plan: pa.Table, runs: pa.Table) -> list[Row]:
-    """One row per prompt: `id`, `text`, `scope`, `images`, `counts` (status to number), `total`."""
+def summarise_prompts(plan: pa.Table, runs: pa.Table, order: Sequence[str] = ()) -> list[Row]:
+    """One row per prompt: `id`, `text`, `scope`, `images`, `counts` (status to number), `total`.
+
+    They come in the order given; others, as the plan is sorted, by their ids.
+    """
     counts: dict[str, Counter[str]] = {}
     for row in runs.group_by(["prompt_id", "status"]).aggregate([([], "count_all")]).to_pylist():
         counts.setdefault(row["prompt_id"], Counter())[row["status"]] = row["count_all"]
     prompts: dict[str, Row] = {}
     asked = plan.select(["prompt_id", "prompt", "scope", "images"])
-    for prompt_id in sorted(pc.unique(asked.column("prompt_id")).to_pylist()):
+    place = {prompt_id: n for n, prompt_id in enumerate(order)}
+    planned = pc.unique(asked.column("prompt_id")).to_pylist()
+    for prompt_id in sorted(planned, key=lambda one: (place.get(one, len(place)), one)):
         row = asked.filter(pc.equal(asked.column("prompt_id"), prompt_id)).slice(0, 1).to_pylist()[0]
         own = counts.get(prompt_id, Counter())
         prompts[prompt_id] = {
@@ -118,7 +124,7 @@ def list_troubled(runs: pa.Table) -> tuple[list[Row], int]:
 
 
 def summarise_numbers(measurements: pa.Table) -> list[Row]:
-    """One row per prompt, target, measure and unit: `n`, `mean`, `sd` (sample), `min`, `max`.
+    """One row per prompt, target, measure and unit: `n`, `mean`, `sd` (sample), `min`, `max`, and `flags` and `kinds`.
 
     Numbered lesions of one name are pooled: `lesion_001` of one scan has nothing to do with that of another.
     """
@@ -136,26 +142,27 @@ def summarise_numbers(measurements: pa.Table) -> list[Row]:
     )
     names = {"value_count": "n", "value_mean": "mean", "value_stddev": "sd", "value_min": "min", "value_max": "max"}
     rows = [{names.get(key, key): value for key, value in row.items()} for row in grouped.to_pylist()]
-    return sorted(rows, key=lambda row: tuple(row[key] or "" for key in keys))
+    return sorted(_with_flags(rows, numbers, keys), key=lambda row: tuple(row[key] or "" for key in keys))
 
 
 def summarise_answers(measurements: pa.Table) -> list[Row]:
-    """One row per prompt and answer: `prompt_id`, `target`, `measure`, `text`, `n`; lesions are pooled as above."""
+    """One row per prompt and answer: `prompt_id`, `target`, `measure`, `text`, `n` and flags; lesions are pooled."""
     keys = ["prompt_id", "target", "measure", "text"]
     answers = _pooled(measurements.filter(pc.is_valid(measurements.column("text"))))
     grouped = answers.group_by(keys).aggregate([([], "count_all")]).to_pylist()
     rows = [{key: row[key] for key in keys} | {"n": row["count_all"]} for row in grouped]
+    rows = _with_flags(rows, answers, keys)
     return sorted(rows, key=lambda row: (row["prompt_id"], row["target"] or "", row["measure"], -row["n"], row["text"]))
 
 
 def summarise_flags(measurements: pa.Table) -> list[Row]:
     """What was repaired or noticed: `flag` without its details after the colon, `count` of images, `examples`."""
-    flagged = measurements.filter(pc.greater(pc.list_value_length(measurements.column("flags")), 0))
+    flagged = _flagged(measurements)
     images: dict[str, dict[tuple[str, str, str, str], Row]] = {}
     for row in flagged.select(["dataset", "participant", "session", "image", "flags"]).to_pylist():
         key = (row["dataset"], row["participant"], row["session"] or "", row["image"] or "")
         for flag in row["flags"]:
-            images.setdefault(flag.partition(":")[0], {})[key] = row
+            images.setdefault(kind_of(flag), {})[key] = row
     return [
         {
             "flag": flag,
@@ -168,21 +175,34 @@ def summarise_flags(measurements: pa.Table) -> list[Row]:
 
 
 def list_low_quality(measurements: pa.Table) -> tuple[list[Row], int]:
-    """The delineations to look at first, worst first, and how many there are; not words, which have other scores.
+    """The delineations to look at, worst first, and how many there are; not words, which have other scores.
 
     Returns
     -------
     rows : list of dict
         `who`, `prompt_id`, `target`, `qc_score`; at most 25.
     total : int
-        Measurements with a `qc_score` below `LOW_QC`.
+        Measurements with a `qc_score` below `LOOK_BELOW`.
     """
     numbers = measurements.filter(pc.is_null(measurements.column("text")))
-    low = numbers.filter(pc.less(numbers.column("qc_score"), LOW_QC))
+    low = numbers.filter(pc.less(numbers.column("qc_score"), LOOK_BELOW))
     order = [("qc_score", "ascending"), ("dataset", "ascending"), ("participant", "ascending"), ("target", "ascending")]
     worst = low.sort_by(order).slice(0, _LISTED).to_pylist()
     rows = [{key: row[key] for key in ("prompt_id", "target", "qc_score")} | {"who": _who(row)} for row in worst]
     return rows, low.num_rows
+
+
+def _flagged(measurements: pa.Table) -> pa.Table:
+    return measurements.filter(pc.greater(pc.list_value_length(measurements.column("flags")), 0))
+
+
+def _with_flags(rows: list[Row], measurements: pa.Table, keys: Sequence[str]) -> list[Row]:
+    """The rows with the flags of the measurements each is made of: `flags` for a cell, and their `kinds`."""
+    found = count_flags(_flagged(measurements).select([*keys, "flags"]).to_pylist(), keys)
+    counts = [found.get(tuple(row[key] for key in keys), Counter()) for row in rows]
+    return [
+        row | {"flags": flags_text(own, row["n"]), "kinds": sorted(own)} for row, own in zip(rows, counts, strict=True)
+    ]
 
 
 def _pooled(measurements: pa.Table) -> pa.Table:

@@ -20,8 +20,10 @@ FURTHER_SESSION = "further_session"
 MISSING = "missing:"
 """Reasons of the table `exclusions`; the last one is followed by the column."""
 
+ICV_TARGET = "intracranial_volume"
+"""Structure whose volume is that of the head."""
+
 _FILTERS: Mapping[str, str] = {"prompt": "prompt_id"}
-_ICV_TARGET = "intracranial_volume"
 _ICV_MEASURE = "volume"
 
 
@@ -100,7 +102,7 @@ def join_icv(selected: pd.DataFrame, rows: pd.DataFrame, prompt: str) -> pd.Data
     """
     found = rows[
         (rows["prompt_id"] == prompt)
-        & (rows["target"] == _ICV_TARGET)
+        & (rows["target"] == ICV_TARGET)
         & (rows["measure"] == _ICV_MEASURE)
         & rows[RESPONSE].gt(0)
     ]
