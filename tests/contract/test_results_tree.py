@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -163,7 +164,9 @@ def test_report_shows_no_picture_of_an_earlier_run(study: Config, tmp_path: Path
     (moved.output / "figures").mkdir()
     old = moved.output / "figures" / "tiny_sub-gone_hippvol.png"
     old.write_bytes(b"old")
-    make_report(moved, moved.output)
+    page = make_report(moved, moved.output).read_text(encoding="utf-8")
+    assert re.findall("<p>Prompt <code>(.*?)</code>", page) == ["hippvol", "heads", "both"]
+    assert "docs/tables.md says what it means" not in page
     assert list((moved.output / "figures").glob("tiny_sub-01*.png"))
     assert not old.exists()
     assert verify(moved.output) == []

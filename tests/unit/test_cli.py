@@ -166,7 +166,7 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("score", "told"), [(0.21, "qc_score 0.21 (low confidence)"), (0.6, "qc_score 0.60"), (None, "no qc_score")]
+    ("score", "told"), [(0.21, "qc_score 0.21 (low confidence)"), (0.7, "qc_score 0.70"), (None, "no qc_score")]
 )
 def test_segment_says_how_far_to_trust_each_mask(
     scan: Path, monkeypatch: pytest.MonkeyPatch, score: float | None, told: str

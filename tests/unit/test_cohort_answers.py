@@ -29,6 +29,7 @@ from vp_engine.environment.ops import OPS
 from vp_engine.environment.phantom import PhantomWorld
 from vp_engine.environment.values import Cutout, Image, Mask, Number, Result, SessionInfo, Text
 from vp_engine.environment.vocabulary import REASONS, WORDS
+from vp_engine.tables.confidence import LOOK_BELOW
 
 ONE = SessionInfo(None, None, ("T1w", "FLAIR"))
 FIRST = SessionInfo("01", date(2020, 1, 1), ("T1w",))
@@ -267,6 +268,8 @@ def test_low_confidence_is_said() -> None:
         "The volume of the left hippocampus is 3000 mm3 (low confidence: qc_score 0.41) "
         "and that of the right hippocampus 3100 mm3."
     )
+    assert "low confidence" in said(number("brain", 1.0, qc_score=LOOK_BELOW - 0.001))
+    assert "low confidence" not in said(number("brain", 1.0, qc_score=LOOK_BELOW))
 
 
 @pytest.mark.parametrize("flag", sorted(FLAGS))

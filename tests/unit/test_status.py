@@ -161,7 +161,7 @@ def test_tables_tell_what_to_look_at(results: Path) -> None:
     ]
     write_tables(results, [run("a", "01", "1", "vol")], rows)
     status = read_status(results)
-    assert status.doubtful == 8
+    assert status.doubtful == 12
     assert [(row["participant"], row["target"]) for row in status.lowest[:2]] == [("01", "caudate"), ("01", "edema")]
     assert len(status.lowest) == 5
     assert status.flags == {"flag_units": 7, "fix_non_finite": 7}

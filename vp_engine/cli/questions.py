@@ -101,11 +101,11 @@ def ask(
 
 def _trust(found: Segmented) -> str:
     """The `qc_score` of a mask, and whether it is one that `ask` says not to trust."""
-    from vp_engine.environment.ops_regions import POOR_BELOW
+    from vp_engine.tables.confidence import LOOK_BELOW
 
     if found.qc_score is None:
         return "no qc_score"
-    doubt = " (low confidence)" if found.qc_score < POOR_BELOW else ""
+    doubt = " (low confidence)" if found.qc_score < LOOK_BELOW else ""
     return f"qc_score {found.qc_score:.2f}{doubt}"
 
 

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from vp_engine.cohort.config import Config
+from vp_engine.cohort.flags import FLAGS, meaning_of
 from vp_engine.cohort.lock import writing
 from vp_engine.cohort.pictures import (
     DelineatedScan,
@@ -48,6 +49,8 @@ def make_report(config: Config, output: Path) -> Path:
                 default_weights=config.model == "default",
             ),
             limits=limits.read_text(encoding="utf-8") if limits.is_file() else "",
+            prompts=tuple(prompt.id for prompt in config.prompts),
+            meanings={flag: meaning_of(flag) for flag in FLAGS},
         )
         report = write_report(output, extras=extras)
         terms = write_terms(output)

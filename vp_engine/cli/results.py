@@ -88,8 +88,9 @@ def _lines(found: Status, results: Path) -> list[str]:
 
 def _first(found: Status, results: Path) -> list[str]:
     """What to look at first."""
-    from vp_engine.cohort.status import LISTED, LOW_QC
+    from vp_engine.cohort.status import LISTED
     from vp_engine.cohort.watching import subject_log_path
+    from vp_engine.tables.confidence import LOOK_BELOW
 
     lines: list[str] = []
     if found.unfinished:
@@ -105,7 +106,7 @@ def _first(found: Status, results: Path) -> list[str]:
         lines.append("participants with most trouble:")
         lines += [f"  {_who(person)}: {_counted(count, 'prompt')}" for person, count in found.troubled]
     if found.lowest:
-        lines.append(f"least certain delineations ({found.doubtful} numbers with a qc_score below {LOW_QC}):")
+        lines.append(f"least certain delineations ({found.doubtful} numbers with a qc_score below {LOOK_BELOW}):")
         for row in found.lowest:
             session = "" if row["session"] is None else f" ses-{row['session']}"
             where = f"{_who((row['dataset'], row['participant']))}{session}"

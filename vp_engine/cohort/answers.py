@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from vp_engine.agent.calculations import Calculation, calculations
@@ -11,7 +10,7 @@ from vp_engine.agent.units import units_asked
 from vp_engine.agent.wording import in_words, quantity
 from vp_engine.anatomy import STRUCTURES
 from vp_engine.cohort.described import described_rows, described_sentences
-from vp_engine.cohort.flags import FLAGS
+from vp_engine.cohort.flags import meaning_of
 from vp_engine.cohort.followed import followed_rows, followed_sentences
 from vp_engine.cohort.sentences import CHANGES, MOST_LISTED, Telling, doubt, number_sentences, why_undefined
 from vp_engine.environment.values import Cutout, Mask, Number, Result, SessionInfo, Text
@@ -21,8 +20,6 @@ MOST_SENTENCES = 12
 """Sentences about numbers; what is beyond stands in the rows alone."""
 
 _FOUND = {"greater": "greater than", "less": "less than", "equal": "within 1 % of"}
-# in the meaning of a flag, what is said of the column of the table
-_OF_COLUMN = re.compile(r"[.;,]? (?:[Tt]he|[Ii]ts) (?:structure|suffix|label) follows a colon[^.]*|; their number .*")
 
 
 def answer(transcript: Transcript, results: Sequence[Result], *, flags: Iterable[str] = ()) -> str:
@@ -191,8 +188,7 @@ def _notes(flags: Iterable[str]) -> Iterator[str]:
         if not why_undefined(flag):
             kinds.setdefault(flag.partition(":")[0], []).append(flag)
     for kind, named in kinds.items():
-        meaning = _OF_COLUMN.sub("", FLAGS.get(kind, kind.replace("_", " "))).replace("`", "")
-        yield f"Note: {meaning.removesuffix('.')} ({', '.join(named)})."
+        yield f"Note: {meaning_of(kind)} ({', '.join(named)})."
 
 
 def _file_flags(files: Sequence[Mask | Cutout]) -> Iterator[str]:

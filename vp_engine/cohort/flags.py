@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -69,6 +70,19 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Flag, without what may follow a colon, to meaning."""
+
+
+# in the meaning of a flag, what is said of the column of the table
+_OF_COLUMN = re.compile(r"[.;,]? (?:[Tt]he|[Ii]ts) (?:structure|suffix|label) follows a colon[^.]*|; their number .*")
+
+
+def meaning_of(kind: str) -> str:
+    """What a flag means, as a part of a sentence in plain text, without what is said of the column of the table.
+
+    >>> meaning_of("touches_image_edge")
+    'the mask reaches the border of the image, which may have cut off a part of the structure'
+    """
+    return _OF_COLUMN.sub("", FLAGS.get(kind, kind.replace("_", " "))).replace("`", "").removesuffix(".")
 
 
 def reaches_skull(structure: str) -> bool:

@@ -9,9 +9,9 @@ from vp_engine.agent.calculations import Calculation
 from vp_engine.agent.units import Asked, amount
 from vp_engine.agent.wording import INTENSITIES, MEASURES, SIZES, in_words, is_said_whole, quantity
 from vp_engine.cohort.flags import FLAGS
-from vp_engine.environment.ops_regions import POOR_BELOW
 from vp_engine.environment.regions import twin_name
 from vp_engine.environment.values import Mask, Number
+from vp_engine.tables.confidence import LOOK_BELOW
 
 MOST_LISTED = 12
 """Structures that one sentence lists; of more it gives the range."""
@@ -232,8 +232,8 @@ def _reasons(row: Number) -> str:
 
 
 def doubt(found: Number | Mask) -> str:
-    """What is to be said of a mask that `quality` would call poor."""
-    if found.qc_score is None or found.qc_score >= POOR_BELOW:
+    """What is to be said of a mask that is to be looked at."""
+    if found.qc_score is None or found.qc_score >= LOOK_BELOW:
         return ""
     return f" (low confidence: qc_score {found.qc_score:.2f})"
 

@@ -18,13 +18,11 @@ from vp_engine.cohort.tasks import shard_name
 from vp_engine.cohort.verify import PLAN, refuse_other_folder
 from vp_engine.cohort.watching import subject_log_path
 from vp_engine.errors import InfrastructureError, TableError
+from vp_engine.tables.confidence import LOOK_BELOW
 from vp_engine.tables.parquet import iterate_table, read_table
 
 LISTED = 5
 """Entries of each list of what to look at."""
-
-LOW_QC = 0.5
-"""Delineations with a lower `qc_score` are doubtful."""
 
 WINDOW = 100
 """Participants finished last, from which the speed is taken."""
@@ -131,7 +129,7 @@ class Status:
     lowest : list of dict
         Measurements of the lowest `qc_score` in the tables.
     doubtful : int
-        Measurements with a `qc_score` below `LOW_QC`.
+        Measurements with a `qc_score` below `LOOK_BELOW`.
     flags : dict of str to int
         Flag → participants, in the tables; the most frequent first.
     not_fitted : list of NotFitted
@@ -345,7 +343,7 @@ def _measured(folder: Path) -> Iterator[pa.Table]:
 
 def _add_measured(status: Status, found: _Found, table: pa.Table) -> None:
     numbers = table.filter(pc.is_valid(table.column("unit")))  # the scores of words are others
-    low = numbers.filter(pc.less(numbers.column("qc_score"), LOW_QC)).drop_columns(["flags"])
+    low = numbers.filter(pc.less(numbers.column("qc_score"), LOOK_BELOW)).drop_columns(["flags"])
     status.doubtful += low.num_rows
     if low.num_rows:
         order = [(name, "ascending") for name in ("qc_score", "dataset", "participant", "session", "target")]
