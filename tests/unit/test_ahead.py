@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset
 from vp_engine.cohort import ahead, plan, scans
-from vp_engine.cohort.ahead import ReadAhead, read_ahead, reader_count
+from vp_engine.cohort.ahead import Images, ReadAhead, read_ahead, reader_count
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.participant import Job, Prepared, compute, prepare
 from vp_engine.cohort.plan import write_plan
@@ -25,8 +32,25 @@ PROMPTS = (PromptConfig("vol", VOLUMES, images=("T1w",)), PromptConfig("liver", 
 T1W = "sub-01/ses-{}/anat/sub-01_ses-{}_T1w.nii.gz"
 
 
-def dies(_job: Job, _model_id: str) -> Prepared:
+def dies(_job: Job, _model_id: str) -> Iterator[Prepared | Images]:
     os._exit(1)
+    yield {}
+
+
+def fails(job: Job, model_id: str) -> Iterator[Prepared | Images]:
+    yield prepare(job, model_id)
+    raise MemoryError
+
+
+def dies_in_the_middle(connection: Connection, job: Job, model_id: str) -> None:
+    connection.send(prepare(job, model_id))
+    os.write(connection.fileno(), struct.pack("!i", 1000) + b"the first bytes of a thousand")
+    os._exit(1)
+
+
+def hangs_at_images(job: Job, model_id: str) -> Iterator[Prepared | Images]:
+    yield prepare(job, model_id)
+    time.sleep(600)
 
 
 @pytest.fixture
@@ -41,13 +65,26 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return Job(tuple(read_tasks(config.output, "tiny")["01"]), root, config.output)
 
 
+def asked_prepared(reading: ReadAhead, job: Job) -> Prepared:
+    """What another process finds out about a participant."""
+    reading.ask(job, "fake-1")
+    begun = reading._asked[job.participant].prepared
+    while multiprocessing.active_children() and not (begun.running() or begun.done()):
+        time.sleep(0.01)
+    return reading.prepared(job, "fake-1")
+
+
+def asked(reading: ReadAhead, job: Job) -> tuple[Prepared, Images]:
+    """The same, and the images it reads."""
+    return asked_prepared(reading, job), reading.images(job)
+
+
 def test_scans_that_open_tasks_start_with_are_read_through_the_gate(job: Job) -> None:
     with ReadAhead(1) as reading:
-        reading.ask(job, "fake-1")
-        prepared = reading.take(job, "fake-1")
+        prepared, images = asked(reading, job)
     there, cut = (T1W.format(session, session) for session in ("01", "02"))
-    assert set(prepared.images) == {there, cut}
-    image, refused = prepared.images[there], prepared.images[cut]
+    assert set(images) == {there, cut}
+    image, refused = images[there], images[cut]
     expected = read_image(job.root / there, root=job.root)
     assert np.array_equal(image.data, expected.data)
     assert (image.flags, image.forms) == (expected.flags, expected.forms)
@@ -60,30 +97,63 @@ def test_scans_that_open_tasks_start_with_are_read_through_the_gate(job: Job) ->
 
 def test_what_was_read_ahead_is_not_read_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = fake_engine(FixedPlanner(PROGRAMS), IntensitySegmenter())
-    prepared = read_ahead(job, engine.model_id)
+    prepared, images = map(cast, (Prepared, dict), read_ahead(job, engine.model_id))
 
     def read_again(path: Path, **_options: object) -> None:
         raise AssertionError(f"{path} is read again")
 
     monkeypatch.setattr(scans, "read_image", read_again)
-    statuses = {outcome.task.id: outcome.row["status"] for outcome in compute(job, prepared, engine)}
+    ran = compute(job, prepared, engine, images=lambda: images)
+    statuses = {outcome.task.id: outcome.row["status"] for outcome in ran}
     assert statuses == {"01/vol": "ok", "02/vol": "refused_input", "01/liver": "refused", "02/liver": "refused"}
 
 
 def test_no_more_is_read_than_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "KEPT_BYTES", 1)
-    assert set(read_ahead(job, "fake-1").images) == {T1W.format("01", "01")}
+    _, images = read_ahead(job, "fake-1")
+    assert set(cast("Images", images)) == {T1W.format("01", "01")}
 
 
-def test_process_that_is_ended_costs_the_reading_ahead_alone(
-    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "instead", "warnings"),
+    [("read_ahead", dies, 1), ("_answer", dies_in_the_middle, 1), ("read_ahead", fails, 0)],
+)
+def test_process_that_fails_costs_the_reading_ahead_alone(
+    name: str,
+    instead: Callable[..., Any],
+    warnings: int,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(ahead, "read_ahead", dies)
+    monkeypatch.setattr(ahead, name, instead)
     with ReadAhead(1) as reading:
         for _ in range(2):
-            reading.ask(job, "fake-1")
-            assert reading.take(job, "fake-1").images == {}
-    assert [record.levelname for record in caplog.records] == ["WARNING"], "told once"
+            prepared, images = asked(reading, job)
+            assert prepared.begun == prepare(job, "fake-1").begun
+            assert images == {}
+    assert len(caplog.records) == warnings, "told once"
+
+
+def test_what_no_process_has_begun_is_not_waited_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "read_ahead", hangs_at_images)
+    other = replace(job, tasks=tuple(replace(task, participant="02") for task in job.tasks))
+    with ReadAhead(1) as reading:
+        assert asked_prepared(reading, job).begun == prepare(job, "fake-1").begun, "known before images are read"
+        reading.ask(other, "fake-1")
+        assert reading.prepared(other, "fake-1").begun.participant == "02"
+        assert reading.images(other) == {}
+
+
+def test_no_process_is_left(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "read_ahead", hangs_at_images)
+    with ReadAhead(2) as reading:
+        asked_prepared(reading, job)
+        started = multiprocessing.active_children()
+        assert len(started) == 2
+        scores = [Path(f"/proc/{process.pid}/oom_score_adj").read_text().strip() for process in started]
+        assert scores == ["1000", "1000"], "the first to go where memory runs out"
+    assert multiprocessing.active_children() == []
 
 
 def test_reader_that_is_stuck_does_not_keep_a_connection_open() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from tests.unit.cohort_fakes import FixedPlanner, IntensitySegmenter, fake_engine, write_dataset, write_scan
 from vp_engine.cli.app import exit_for
-from vp_engine.cohort.analyse import analyse_shard, one_by_one
+from vp_engine.cohort.analyse import Step, analyse_shard, one_by_one
 from vp_engine.cohort.collect import collect_tables
 from vp_engine.cohort.config import Config, DatasetConfig, PromptConfig
 from vp_engine.cohort.engine import Engine
@@ -459,3 +460,19 @@ def test_transcripts_have_the_answer_in_words(again: Study) -> None:
     grown = answers["sub-01_growth_transcript.json"]
     assert grown == "From session 01 to session 02, the volume of the left hippocampus changed by +48.0 mm3."
     assert answers["sub-01_ses-01_liver_transcript.json"] == written["sub-01_ses-01_liver_transcript.json"]["reason"]
+
+
+def test_nothing_writes_any_more_when_the_lock_is_given_back(study: Study) -> None:
+    write_plan(study.config, study.output)
+    locks: list[int] = []
+
+    def failing(jobs: Sequence[Job]) -> Generator[Step]:
+        try:
+            yield Step(jobs[0])
+            yield Step(jobs[0], InfrastructureError("the disk is full"))
+        finally:
+            locks.append(len(list((study.output / ".locks").iterdir())))
+
+    with pytest.raises(InfrastructureError):
+        analyse_shard(study.config, study.output, dataset="tiny", shard="shard-00000", analyse=failing)
+    assert locks == [1]

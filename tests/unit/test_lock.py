@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -138,18 +137,25 @@ def test_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_who_loses_the_lock_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    try:
-        with lock.writing(tmp_path, "index", alone=True):
-            (own,) = (tmp_path / lock.LOCK_FOLDER).iterdir()
-            assert not asked.wait(0.1)
-            own.unlink()
-            assert asked.wait(10)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+LOSER = """
+import sys, time
+from pathlib import Path
+from vp_engine.cohort import lock
+
+lock.HEARTBEAT_S = 0.01
+with lock.writing(Path(sys.argv[1]), "index", alone=True):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_who_loses_the_lock_ends_at_once(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", LOSER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"holds\n"
+        (own,) = (tmp_path / lock.LOCK_FOLDER).iterdir()
+        own.unlink()
+        assert process.wait(30) == 75
 
 
 def test_who_is_alone_sweeps_what_all_share(tmp_path: Path) -> None:

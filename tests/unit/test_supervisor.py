@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -161,6 +162,65 @@ def test_process_that_is_ended_from_outside_is_infrastructure(study: Study) -> N
     assert study.leftovers() == []
 
 
+def test_process_that_is_ended_in_the_middle_of_a_message_is_noticed_at_once(study: Study) -> None:
+    code, said = study.run("tear 4")
+    assert code == 75, said
+    assert study.statuses("sub-02") == ended("interrupted")
+    assert study.statuses("sub-03")["01", "vol"] == "ok"
+    assert study.leftovers() == []
+
+
+def with_one_more(study: Study) -> None:
+    """Everything is on record, then a prompt is added."""
+    assert study.run()[0] == 0
+    study.write(deadline_s=10, prompts=[*PROMPTS, {"id": "more", "text": VOLUMES, "images": ["T1w"]}])
+    write_plan(load_config(study.file), study.output)
+
+
+def test_who_cannot_be_read_keeps_what_is_on_record(study: Study) -> None:
+    with_one_more(study)
+    files = set((study.output / "derivatives").rglob("*_dseg.nii.gz"))
+    code, said = study.run("stuck read_image")
+    assert code == 0, said
+    assert study.statuses("sub-02")["02", "more"] == "ok"
+    recorded = {("01", "liver"): "refused", ("01", "vol"): "ok"}
+    assert study.statuses("sub-03") == recorded | {("01", "more"): "timeout"}
+    assert files <= set((study.output / "derivatives").rglob("*_dseg.nii.gz"))
+
+
+def test_whose_record_and_scans_cannot_be_compared_keeps_the_record(study: Study) -> None:
+    with_one_more(study)
+    before = (study.output / "records" / "tiny" / "sub-03" / "done.json").read_bytes()
+    code, said = study.run("stuck prepare")
+    assert code == 75, said
+    assert "what is recorded of it stands" in said
+    assert study.statuses("sub-02")["02", "more"] == "ok"
+    assert (study.output / "records" / "tiny" / "sub-03" / "done.json").read_bytes() == before
+
+
+def test_who_was_never_read_gets_timeout(study: Study) -> None:
+    study.write(deadline_s=10)
+    code, said = study.run("stuck prepare")
+    assert code == 0, said
+    assert study.statuses("sub-03") == {("01", "liver"): "timeout", ("01", "vol"): "timeout"}
+
+
+def test_time_in_which_a_job_is_suspended_does_not_count(study: Study) -> None:
+    study.write(deadline_s=6)
+    process = study.start("wait 1")
+    wait_for(lambda: len(study.calls.read_text().split()) == 1)
+    job = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in job:
+        member.suspend()
+    time.sleep(8)
+    for member in job:
+        member.resume()
+    study.calls.with_name(GO).touch()
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert study.statuses("sub-01") == FINE
+
+
 UNWRITTEN = [("01", "vol"), ("02", "liver"), ("02", "vol")]
 """Of the first participant: what comes with or after its first scan."""
 
@@ -233,6 +293,7 @@ def test_error_of_the_process_is_told_with_its_traceback(error: Exception) -> No
 def test_signal_stops_within_seconds_and_the_next_run_goes_on(study: Study, number: signal.Signals) -> None:
     process = study.start("hang 4")
     wait_for(lambda: len(study.calls.read_text().split()) == 4)
+    wait_for(lambda: "sub-02/02/liver" in study.calls.with_name(TOLD).read_text())
     asked = time.monotonic()
     process.send_signal(number)
     _, said = process.communicate(timeout=60)

@@ -27,6 +27,7 @@ EXIT_RETRY = 75
 
 _RETRY_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
+    | {errno.EAGAIN}  # no more processes can be started
 )
 _FINAL = frozenset({EXIT_USAGE, EXIT_BUG})
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

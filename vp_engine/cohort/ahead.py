@@ -1,7 +1,7 @@
 """Reading ahead: participants are prepared and their scans read by other processes while the network computes.
 
-What such a process does changes nothing but time: one that is ended, by a file that a library stumbles over, costs the
-reading ahead, and the participant is read again by the process that computes, which is watched.
+What such a process does changes nothing but time: one that is ended, by a file that a library stumbles over or for the
+memory it takes, costs the reading ahead, and the participant is read by the process that computes, which is watched.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+import queue
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +32,11 @@ from vp_engine.volumes.volume import Volume
 MOST_READERS = 4
 """Processes that read ahead, where there are processors enough."""
 
+Images = Mapping[str, Volume | InputRefused]
+"""Path → scans that were read, or why the gate refuses them."""
+
+_ENDING_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,10 +45,21 @@ def reader_count() -> int:
     return max(1, min(MOST_READERS, len(os.sched_getaffinity(0)) - 1))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """A participant that is to be prepared; what comes of it is None where that did not come about."""
+
+    job: Job
+    model_id: str
+    prepared: Future[Prepared | None] = field(default_factory=Future)
+    images: Future[Images] = field(default_factory=Future)
+
+
 class ReadAhead:
     """Prepares participants in other processes, as a context.
 
-    The processes are forked at once, so this comes before anything that starts threads, such as torch.
+    The processes are forked at once, so this comes before anything that starts threads, such as torch. Each has a pipe
+    of its own, whose other end nobody else holds, so that its end is noticed whatever it was at.
 
     Parameters
     ----------
@@ -49,62 +70,99 @@ class ReadAhead:
     """
 
     def __init__(self, processes: int, foreign: Sequence[Connection] = ()) -> None:
-        context = multiprocessing.get_context("fork")
-        self._pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(os.getpid(), foreign))
-        self._asked: dict[str, Future[Prepared]] = {}
-        self._broken = False
+        self._number = processes
+        self._foreign = foreign
+        self._asked: dict[str, _Asked] = {}
+        self._queue: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._readers: list[tuple[ForkProcess, Connection]] = []
+        self._closing = False
 
     def __enter__(self) -> Self:
-        """Fork."""
-        self._pool.submit(os.getpid).result()
+        """Fork, then start a thread for each process."""
+        context = multiprocessing.get_context("fork")
+        for _ in range(self._number):
+            ours, theirs = context.Pipe()
+            foreign = (*self._foreign, ours, *(connection for _, connection in self._readers))
+            process = context.Process(target=_serve, args=(theirs, os.getpid(), foreign), daemon=True)
+            process.start()
+            theirs.close()
+            self._readers.append((process, ours))
+        for reader in self._readers:
+            threading.Thread(target=self._drive, args=reader, daemon=True).start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Let the processes end when they have done what they are at."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the processes."""
+        self._closing = True
+        for process, _connection in self._readers:
+            self._queue.put(None)
+            process.kill()
+            process.join(_ENDING_S)
 
     def ask(self, job: Job, model_id: str) -> None:
         """Have a participant prepared, when a process has time."""
-        if not self._broken:
-            try:
-                self._asked[job.participant] = self._pool.submit(read_ahead, job, model_id)
-            except BrokenProcessPool:
-                self._give_up()
+        asked = self._asked[job.participant] = _Asked(job, model_id)
+        self._queue.put(asked)
 
-    def take(self, job: Job, model_id: str) -> Prepared:
-        """What was prepared, waiting for it; prepared here and now where that did not come about.
+    def prepared(self, job: Job, model_id: str) -> Prepared:
+        """What is known of a participant; found here and now where no other process is at it.
 
         Raises
         ------
         InfrastructureError
             If the disk fails.
         """
-        asked = self._asked.pop(job.participant, None)
-        if asked is not None:
-            try:
-                return asked.result()
-            except BrokenProcessPool:
-                self._give_up()
+        asked = self._asked.get(job.participant)
+        if asked is not None and not asked.prepared.cancel():
+            prepared = asked.prepared.result()
+            if prepared is not None:
+                return prepared
+        self._asked.pop(job.participant, None)
         return prepare(job, model_id)
 
-    def _give_up(self) -> None:
-        if not self._broken:
-            _log.warning("a process that reads ahead was ended by something else; scans are read one after another")
-        self._broken = True
-        self._asked.clear()
+    def images(self, job: Job) -> Images:
+        """Scans of a participant that were read ahead, waited for; they are not kept here."""
+        asked = self._asked.pop(job.participant, None)
+        return {} if asked is None else asked.images.result()
+
+    def _drive(self, process: ForkProcess, connection: Connection) -> None:
+        while self._one(connection):
+            pass
+        process.kill()
+        if not self._closing:
+            _log.warning("a process that reads ahead was ended by something else; fewer scans are read ahead")
+
+    def _one(self, connection: Connection) -> bool:
+        """Have one participant prepared, and say whether the process goes on."""
+        asked = self._queue.get()
+        if asked is None:
+            return False
+        if not asked.prepared.set_running_or_notify_cancel():
+            return True
+        try:
+            connection.send((asked.job, asked.model_id))
+            asked.prepared.set_result(connection.recv())
+            asked.images.set_result(connection.recv())
+        except Exception:  # noqa: BLE001 - ended, or what it says does not fit into memory
+            if not asked.prepared.done():
+                asked.prepared.set_result(None)
+            asked.images.set_result({})
+            return False
+        return True
 
 
-def read_ahead(job: Job, model_id: str) -> Prepared:
-    """Prepare a participant, and read the scans that its open tasks most likely start with.
+def read_ahead(job: Job, model_id: str) -> Iterator[Prepared | Images]:
+    """Prepare a participant, then read the scans that its open tasks most likely start with.
 
     Those are the first of each session, and what is to be read together with it; others are read when a program asks
     for them.
     """
     prepared = prepare(job, model_id)
-    return replace(prepared, images=_images(job, prepared))
+    yield prepared
+    yield _images(job, prepared)
 
 
-def _images(job: Job, prepared: Prepared) -> Mapping[str, Volume | InputRefused]:
+def _images(job: Job, prepared: Prepared) -> Images:
     images: dict[str, Volume | InputRefused] = {}
     held = 0
     for path in _likely(job, prepared):
@@ -131,8 +189,28 @@ def _likely(job: Job, prepared: Prepared) -> list[str]:
     return list(paths)
 
 
-def _begin(parent: int, foreign: Sequence[Connection]) -> None:
+def _serve(connection: Connection, parent: int, foreign: Sequence[Connection]) -> None:
+    """Answer what is asked, until the parent is gone."""
     end_with(parent)
-    for connection in foreign:
-        connection.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends what it started
+    for other in foreign:
+        other.close()
     logging.getLogger().handlers.clear()  # they write to the connection of the process that computes
+    with suppress(OSError):
+        # where memory runs out, this process is the one to be ended, as it costs nobody a result
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with suppress(EOFError, OSError):
+        while True:
+            _answer(connection, *connection.recv())
+
+
+def _answer(connection: Connection, job: Job, model_id: str) -> None:
+    """Send what is known of a participant, then its images; nothing for what fails, which is tried where it counts."""
+    open_answers: list[Prepared | Images | None] = [{}, None]
+    try:
+        for answer in read_ahead(job, model_id):
+            connection.send(answer)
+            open_answers.pop()
+    except Exception:  # noqa: BLE001 - the process that computes will find out, and is watched
+        while open_answers:
+            connection.send(open_answers.pop())

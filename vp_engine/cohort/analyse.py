@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +37,17 @@ class Step:
     computed: Computed | None = None
 
 
-Analyse = Callable[[Sequence[Job]], Iterator[Step]]
-"""Analyses participants, and says of each when it is begun and when it has ended; several may be under way at once."""
+Analyse = Callable[[Sequence[Job]], Generator[Step]]
+"""Analyses participants, and says of each when it is begun and when it has ended; several may be under way at once.
+
+Closed, it leaves nothing behind that still writes.
+"""
 
 
 def one_by_one(analyse: Callable[[Job], str]) -> Analyse:
     """Analyse participants one after another with a function of one, such as `analyse_participant` with an engine."""
 
-    def steps(jobs: Sequence[Job]) -> Iterator[Step]:
+    def steps(jobs: Sequence[Job]) -> Generator[Step]:
         for job in jobs:
             yield Step(job)
             try:
@@ -95,8 +99,9 @@ def analyse_shard(
     chosen = [own for participant, own in tasks.items() if not participants or participant in participants]
     failures: list[Exception] = []
     receipt: dict[str, str] = {}
-    with writing(output, f"{dataset}.{shard}", alone=False):
-        for step in analyse([Job(tuple(own), root, output, limits) for own in chosen]):
+    jobs = [Job(tuple(own), root, output, limits) for own in chosen]
+    with writing(output, f"{dataset}.{shard}", alone=False), closing(analyse(jobs)) as steps:
+        for step in steps:
             match step.ended:
                 case str():
                     receipt[step.job.participant] = step.ended

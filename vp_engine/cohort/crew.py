@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import queue
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -23,8 +22,33 @@ from vp_engine.cohort.messages import Setup
 from vp_engine.cohort.participant import Job
 
 _DYING_S = 5.0
+_SLICE_S = 10.0
 _LOGGERS = ("", "vp", "vp_engine")
 _PROGRAM = "import sys; from vp_engine.cohort.{role} import main; main(*map(int, sys.argv[1:]))"
+
+
+class WakingClock:
+    """A clock that stands while this process is suspended, as a batch system does to let others go first.
+
+    A process that was not run for more than `_SLICE_S` while it waited was suspended, and with it all of its job.
+    """
+
+    def __init__(self) -> None:
+        self._suspended = 0.0
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic() - self._suspended
+
+    def wait(self, objects: Sequence[Connection | socket.socket], limit: float) -> Sequence[object]:
+        """Wait for objects to have something to read, until a moment of this clock; none where nothing came."""
+        ready: Sequence[object] = ()
+        while not ready and (left := limit - self.now()) > 0:
+            asked, patience = time.monotonic(), min(left, _SLICE_S)
+            ready = wait(objects, patience)
+            late = time.monotonic() - asked - patience
+            self._suspended += late if late > _SLICE_S else 0.0
+        return ready or wait(objects, 0)
 
 
 class Late(Exception):
@@ -63,9 +87,12 @@ class Crew:
     ----------
     load_engine : callable
         For the worker.
+    clock : WakingClock
+        Of the limits of `receive`.
     """
 
-    def __init__(self, load_engine: Callable[[], Engine]) -> None:
+    def __init__(self, load_engine: Callable[[], Engine], clock: WakingClock) -> None:
+        self._clock = clock
         levels = {name: logging.getLogger(name).level for name in _LOGGERS}
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -90,7 +117,7 @@ class Crew:
         Parameters
         ----------
         limit : float
-            On the monotonic clock; infinite for none.
+            On the clock; infinite for none.
         interrupt : socket
 
         Raises
@@ -101,8 +128,7 @@ class Crew:
             When both processes have ended. The writer goes on for a while without the worker.
         """
         while members := [one for one in (self._worker, self._writer) if one.open]:
-            timeout = max(0.0, limit - time.monotonic()) if limit < math.inf else None
-            ready = wait([interrupt, *(one.connection for one in members)], timeout)
+            ready = self._clock.wait([interrupt, *(one.connection for one in members)], limit)
             if interrupt in ready:
                 return None
             if not ready:
@@ -111,7 +137,7 @@ class Crew:
             speaking = next(one for one in members if one.connection in ready)
             try:
                 message = speaking.connection.recv()
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):  # the latter in the middle of a message
                 self._left(speaking)
                 continue
             if not isinstance(message, logging.LogRecord):

@@ -16,7 +16,6 @@ import logging
 import os
 import random
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -44,7 +43,7 @@ def writing(output: Path, part: str, *, alone: bool) -> Iterator[None]:
     """Hold the right to write one part of an output directory.
 
     If the right is lost on the way, because others believe this process to be dead (it was suspended for minutes),
-    it gets a SIGTERM.
+    it ends at once, and with it the processes that end with their parent: not a byte more is written.
 
     Parameters
     ----------
@@ -219,8 +218,8 @@ def _beat(path: Path, stop: threading.Event) -> None:
             os.utime(path)
         except FileNotFoundError:
             if not stop.is_set():
-                _log.error("%s is gone: somebody else may write there now, so this process stops", path)
-                os.kill(os.getpid(), signal.SIGTERM)
+                _log.error("%s is gone: somebody else may write there now, so this process ends", path)
+                os._exit(os.EX_TEMPFAIL)
             return
         except OSError as error:
             _log.warning("%s: %s; others may soon believe this process to be dead", path, error)

@@ -126,14 +126,11 @@ class Prepared:
         Path → sha256 of every scan.
     strays : bool
         Whether tasks are on record that are not asked for any more.
-    images : mapping of str to Volume or InputRefused
-        Path → scans that were read ahead, or why the gate refuses them.
     """
 
     begun: Begun
     hashes: Mapping[str, str | None]
     strays: bool
-    images: Mapping[str, Volume | InputRefused] = field(default_factory=dict)
 
     def open_tasks(self, job: Job) -> list[Task]:
         """Tasks of the participant that are to be run."""
@@ -188,8 +185,29 @@ def prepare(job: Job, model_id: str) -> Prepared:
     return Prepared(Begun(job.participant, model_id, prints, kept), hashes, strays=not recorded.keys() <= prints.keys())
 
 
-def compute(job: Job, prepared: Prepared, engine: Engine) -> Iterator[Outcome]:
+def nothing_read() -> Mapping[str, Volume | InputRefused]:
+    """No scans: each is read when a program asks for it."""
+    return {}
+
+
+def compute(
+    job: Job,
+    prepared: Prepared,
+    engine: Engine,
+    *,
+    images: Callable[[], Mapping[str, Volume | InputRefused]] = nothing_read,
+) -> Iterator[Outcome]:
     """Run the tasks of a participant that are not on record, one after another.
+
+    Parameters
+    ----------
+    job : Job
+    prepared : Prepared
+        Of the participant.
+    engine : Engine
+    images : callable, optional
+        Gives the scans that were read ahead, by path, or why the gate refuses them; asked when there is something to
+        run.
 
     Raises
     ------
@@ -207,7 +225,7 @@ def compute(job: Job, prepared: Prepared, engine: Engine) -> Iterator[Outcome]:
         known = read_registrations(job.derivatives, prepared.begun.kept.values())
         streams = Streams([choice for task in todo for choice in task.choices], prepared.hashes, known)
         segmenter = SpillingSegmenter(models.segmenter, models.on_cpu)
-        scans = Scans(job.root, segmenter, limits=job.limits, streams=streams, images=prepared.images)
+        scans = Scans(job.root, segmenter, limits=job.limits, streams=streams, images=images())
         announce(todo, scans, engine)
         for task in todo:
             yield run_task(task, prepared.begun.fingerprints[task.id], scans, engine)

@@ -12,16 +12,15 @@ import math
 import signal
 import socket
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from vp_engine.cohort.ahead import reader_count
 from vp_engine.cohort.analyse import Step
-from vp_engine.cohort.crew import Crew, Gone, Late
+from vp_engine.cohort.crew import Crew, Gone, Late, WakingClock
 from vp_engine.cohort.engine import Engine
 from vp_engine.cohort.messages import Computed, Done, Failed, Loading, Ready, Started, WorkerEnded
 from vp_engine.cohort.participant import Begun, Finished, Job, Known, give_up
@@ -81,6 +80,7 @@ class Supervisor:
     def __init__(self, load_engine: Callable[[], Engine], *, deadline_s: float) -> None:
         self._load_engine = load_engine
         self._deadline_s = deadline_s
+        self._clock = WakingClock()
         self._crew: Crew | None = None
         self._model_id = ""
         self._flights: dict[str, _Flight] = {}
@@ -107,11 +107,12 @@ class Supervisor:
         self._signals.close()
         self._signal_sent.close()
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Step]:
+    def __call__(self, jobs: Sequence[Job]) -> Generator[Step]:
         """Analyse participants, of one dataset; say of each when it is begun and when it has ended.
 
         A participant that takes too long gets rows of status ``timeout``, one whose process is ended from outside rows
-        of status ``interrupted`` and a `WorkerEnded` as its error; tasks it had finished are kept.
+        of status ``interrupted`` and a `WorkerEnded` as its error; tasks it had finished are kept. When the iterator is
+        closed, no process of it is left.
 
         Raises
         ------
@@ -121,20 +122,27 @@ class Supervisor:
             When the processes cannot be started.
         """
         self._waiting = deque(jobs)
-        while self._waiting or self._flights:
-            crew = self._crew or self._started()
-            while self._waiting and len(self._flights) < self._most_flights:
-                job = self._waiting.popleft()
-                self._flights[job.participant] = _Flight(job)
-                crew.send(job)
-            try:
-                message = crew.receive(self._limit(), self._signals)
-            except Late:
-                yield from self._late()
-            except Gone as gone:
-                yield from self._gone(gone)
-            else:
-                yield from self._stopped() if message is None else self._heard(message)
+        try:
+            while self._waiting or self._flights:
+                yield from self._next()
+        finally:
+            self._end()
+
+    def _next(self) -> Iterator[Step]:
+        """Hand out what can be, wait for a message, and tell what follows from it."""
+        crew = self._crew or self._started()
+        while self._waiting and len(self._flights) < self._most_flights:
+            job = self._waiting.popleft()
+            self._flights[job.participant] = _Flight(job)
+            crew.send(job)
+        try:
+            message = crew.receive(self._limit(), self._signals)
+        except Late:
+            yield from self._late()
+        except Gone as gone:
+            yield from self._gone(gone)
+        else:
+            yield from self._stopped() if message is None else self._heard(message)
 
     def _limit(self) -> float:
         return min((flight.limit for flight in self._flights.values()), default=math.inf)
@@ -146,11 +154,11 @@ class Supervisor:
             return  # of a participant whose writing failed before all was computed
         match message:
             case Started():
-                flight.limit = time.monotonic() + self._deadline_s
+                flight.limit = self._clock.now() + self._deadline_s
                 yield Step(flight.job)
             case Loading(ended=ended):
                 flight.loading = not ended
-                flight.limit = time.monotonic() + (self._deadline_s if ended else START_LIMIT_S)
+                flight.limit = self._clock.now() + (self._deadline_s if ended else START_LIMIT_S)
             case Begun() | Finished():
                 flight.known.add(message)
             case Computed():
@@ -170,9 +178,9 @@ class Supervisor:
 
     def _started(self) -> Crew:
         """Processes that are ready for a job."""
-        self._crew = crew = Crew(self._load_engine)
+        self._crew = crew = Crew(self._load_engine, self._clock)
         try:
-            message = crew.receive(time.monotonic() + START_LIMIT_S, self._signals)
+            message = crew.receive(self._clock.now() + START_LIMIT_S, self._signals)
         except Late:
             self._end()
             raise InfrastructureError(
@@ -237,7 +245,7 @@ class Supervisor:
         crew, self._crew = self._crew, None
         if crew is None:
             return
-        until = time.monotonic() + patience_s
+        until = self._clock.now() + patience_s
         crew.end_worker()
         try:
             while late is None or late.computed is None:
@@ -255,8 +263,13 @@ class Supervisor:
         self._waiting.extendleft(reversed([flight.job for flight in self._flights.values()]))
         self._flights.clear()
 
-    def _timed_out(self, flight: _Flight) -> str:
+    def _timed_out(self, flight: _Flight) -> str | WorkerEnded:
         known, job = flight.known, flight.job
+        if known.begun is None and (job.record / "done.json").exists():
+            return WorkerEnded(
+                f"Expected the scans and the record of sub-{job.participant} to be read within {self._deadline_s:g} s; "
+                "what is recorded of it stands. See whether its files can be read, then run it again."
+            )
         open_tasks = [task.id for task in job.tasks if known.begun and task.id not in known.begun.kept]
         current = next((name for name in open_tasks if name not in known.finished), None)
         doing = f"at {current}" if current else "at reading its scans and records"

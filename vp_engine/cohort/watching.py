@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -99,10 +99,11 @@ def watched(analyse: Analyse, pace: Pace, tell: Callable[[Pace], None]) -> Analy
         Is given the pace.
     """
 
-    def steps(jobs: Sequence[Job]) -> Iterator[Step]:
+    def steps(jobs: Sequence[Job]) -> Generator[Step]:
         under_way: dict[str, SubjectLog] = {}
+        watched_steps = analyse(jobs)
         try:
-            for step in analyse(jobs):
+            for step in watched_steps:
                 job, name = step.job, step.job.participant
                 if step.ended is None:
                     if name not in under_way:  # else it is begun again
@@ -119,6 +120,7 @@ def watched(analyse: Analyse, pace: Pace, tell: Callable[[Pace], None]) -> Analy
                     tell(pace)
                 yield step
         finally:
+            watched_steps.close()
             for log in under_way.values():
                 log.close("not finished")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from multiprocessing.connection import Connection
@@ -17,9 +17,12 @@ from multiprocessing.connection import Connection
 from vp_engine.cohort.ahead import ReadAhead, reader_count
 from vp_engine.cohort.engine import Engine, Models
 from vp_engine.cohort.messages import Closed, Computed, Failed, Loading, Opened, Ready, Setup, Started
+from vp_engine.cohort.outcome import Outcome
 from vp_engine.cohort.participant import Job, compute
 from vp_engine.cohort.stopwatch import Stopwatch, timed
 from vp_engine.cohort.talking import CURRENT, Send, begin, log_to, portable, sender
+
+_Jobs = queue.SimpleQueue[Job | Exception | None]
 
 
 def main(descriptor: int, channel: int, parent: int) -> None:
@@ -46,38 +49,51 @@ def serve(connection: Connection, channel: Connection) -> None:
         return  # the parent has what it wanted, or is gone
 
 
-def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None], ask: Callable[[Job], None]) -> None:
+def _receive(connection: Connection, jobs: _Jobs, ask: Callable[[Job], None]) -> None:
     while True:
         try:
             job: Job = connection.recv()
-        except (EOFError, ConnectionError):
-            jobs.put(None)
+            ask(job)
+        except Exception as error:  # noqa: BLE001 - told to who waits for jobs
+            jobs.put(None if isinstance(error, EOFError | OSError) else error)
             return
-        ask(job)
         jobs.put(job)
 
 
 def _work(connection: Connection, channel: Connection, *, ahead: ReadAhead, engine: Engine, send: Send) -> None:
     stopwatch = Stopwatch()
     measured = _measured(engine, send, stopwatch)
-    jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    jobs: _Jobs = queue.SimpleQueue()
     ask = partial(ahead.ask, model_id=engine.model_id)
     threading.Thread(target=_receive, args=(connection, jobs, ask), daemon=True).start()
     while (job := jobs.get()) is not None:
+        if isinstance(job, Exception):
+            raise job
         CURRENT.set(job.participant)
         stopwatch.reset()
+        send(Started(job.participant))
         try:
-            send(Started(job.participant))
-            prepared = ahead.take(job, engine.model_id)
-            send(prepared.begun)
-            channel.send(Opened(job, prepared.begun, prepared.strays))
-            for outcome in compute(job, prepared, measured):
-                channel.send(outcome)
-            send(Computed(job.participant, stopwatch.passed, stopwatch.computing, stopwatch.stood))
-            channel.send(Closed(job.participant, complete=True))
+            _pass_on(_computed(job, ahead, measured, send), channel)
         except Exception as error:  # noqa: BLE001 - told to the parent, as above
             channel.send(Closed(job.participant, complete=False))
             send(Failed(job.participant, portable(error)))
+        else:
+            send(Computed(job.participant, stopwatch.passed, stopwatch.computing, stopwatch.stood))
+            channel.send(Closed(job.participant, complete=True))
+
+
+def _pass_on(messages: Iterator[object], channel: Connection) -> None:
+    """Send messages, and keep none of them, as they hold images."""
+    for message in messages:
+        channel.send(message)
+
+
+def _computed(job: Job, ahead: ReadAhead, engine: Engine, send: Send) -> Iterator[Opened | Outcome]:
+    """What the writer is told of a participant."""
+    prepared = ahead.prepared(job, engine.model_id)
+    send(prepared.begun)
+    yield Opened(job, prepared.begun, prepared.strays)
+    yield from compute(job, prepared, engine, images=partial(ahead.images, job))
 
 
 def _measured(engine: Engine, send: Send, stopwatch: Stopwatch) -> Engine:

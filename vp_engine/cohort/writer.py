@@ -41,9 +41,11 @@ def _receive(channel: Connection, received: queue.SimpleQueue[object]) -> None:
     while True:
         try:
             received.put(channel.recv())
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             received.put(_END)
             return
+        except Exception as error:  # noqa: BLE001 - what cannot be unpacked stands for itself
+            received.put(error)
 
 
 def _write(received: queue.SimpleQueue[object], send: Send) -> None:
@@ -53,6 +55,8 @@ def _write(received: queue.SimpleQueue[object], send: Send) -> None:
         try:
             with device_failures():
                 match message:
+                    case Exception():
+                        raise message
                     case Opened(job, begun, strays):
                         CURRENT.set(job.participant)
                         writer = ParticipantWriter(job, begun, strays=strays)
