@@ -10,7 +10,6 @@ from snakemake.utils import min_version
 
 from vp_engine import __version__
 from vp_engine.cohort.config import load_config
-from vp_engine.cohort.status import read_not_fitted
 from vp_engine.cohort.weights import model_folder, model_id, planner_stamp
 from vp_engine.errors import ConfigError
 
@@ -57,4 +56,8 @@ include: "workflow/rules/report.smk"
 
 
 onsuccess:
-    print("", f"Tables: {OUTPUT / 'tables'}", f"Report: {OUTPUT / 'report.html'}", *read_not_fitted(OUTPUT), sep="\n")
+    from vp_engine.cohort.status import read_not_fitted  # with it comes pyarrow, which every job would wait for
+
+    print(
+        "", f"Tables: {OUTPUT / 'tables'}", f"Report: {OUTPUT / 'report.html'}", *read_not_fitted(OUTPUT), sep="\n"
+    )
