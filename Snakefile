@@ -31,8 +31,7 @@ except ConfigError as error:
     raise WorkflowError(error.message) from None
 OUTPUT = Path(str(workflow.config_settings.config.get("output", CONFIG.output)))
 
-if not workflow.deployment_settings.deployment_method:
-    # `vp` is the one beside the Python that runs this file, on every node of a cluster
+if not workflow.deployment_settings.deployment_method:  # `vp` is the one beside this Python, on every node of a cluster
     shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
 
 
@@ -58,6 +57,4 @@ include: "workflow/rules/report.smk"
 onsuccess:
     from vp_engine.cohort.status import read_not_fitted  # with it comes pyarrow, which every job would wait for
 
-    print(
-        "", f"Tables: {OUTPUT / 'tables'}", f"Report: {OUTPUT / 'report.html'}", *read_not_fitted(OUTPUT), sep="\n"
-    )
+    print(f"\nTables: {OUTPUT / 'tables'}\nReport: {OUTPUT / 'report.html'}", *read_not_fitted(OUTPUT), sep="\n")

@@ -151,7 +151,8 @@ def test_what_no_retry_can_cure_is_tried_once(tmp_path: Path) -> None:
 
 def _analyse_alone(folder: Path) -> list[str]:
     """The rule as it is, with the command `vp` of the folder ``bin``."""
-    names = [line for line in (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines() if line.startswith("from vp_engine")]
+    lines = (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines()
+    names = [line for line in lines if line.startswith("from vp_engine")]
     head = [*names, "from pathlib import Path", f"CONFIG_FILE = {str(folder / 'config.yaml')!r}"]
     head += ["CONFIG = load_config(Path(CONFIG_FILE))", "OUTPUT = CONFIG.output"]
     head += [f"shell.prefix('export PATH={folder / 'bin'}:$PATH; ')"]
