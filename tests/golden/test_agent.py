@@ -97,6 +97,28 @@ def test_phi_is_the_same_written_or_read(agent: Agent) -> None:
         np.testing.assert_allclose(read[order], phi, atol=1e-3)
 
 
+PLAIN = {
+    "volume of the {}": "report(volume({}))",
+    "What is the volume of the {}?": "report(volume({}))",
+    "{} volume": "report(volume({}))",
+    "Surface area of the {}.": "report(surface_area({}))",
+    "Segment the {}": "save({})",
+}
+
+
+def test_the_plainest_requests_are_understood(agent: Agent) -> None:
+    names = [name for name in STRUCTURES if name != "intracranial_volume"]  # whose name says volume already
+    asked = {
+        plain.format(name.replace("_", " ")): "img = scan(current)\n" + code.format(f'segment(img, "{name}")') + "\n"
+        for plain, code in PLAIN.items()
+        for name in names
+    }
+    missed = {
+        text: got for text, code in asked.items() if (got := agent.next_instruction(Context(text), []).code) != code
+    }
+    assert len(asked) - len(missed) >= LEAST["plain"], missed
+
+
 def _case(prompt: str) -> Case:
     return next(case for case in CASES["written"] if case.context.prompt == prompt)
 

@@ -27,7 +27,7 @@ MAX_CODE = 4096
 MAX_CHARACTERS = 1000
 """Longest prompt."""
 SURE = 0.9
-"""Confidence from which the model is believed that a structure is unknown although it knows every word."""
+"""Confidence from which the model is believed that it does not understand a prompt of which it knows every word."""
 REMEMBERED = 4096
 """Most instructions a planner remembers."""
 
@@ -154,7 +154,7 @@ class Agent:
             return _refusal("ambiguous")
         parts, variables = read
         written = self._decode(parts, Walker(variables, answering=bool(steps)))
-        if written.code == _UNKNOWN and written.confidence < SURE and all_known(context.prompt):
+        if written.code in _DOUBTFUL and written.confidence < SURE and all_known(context.prompt):
             written = self._decode(parts, Walker(variables, answering=bool(steps), refusing=False))
         trusted = written.confidence >= self._model.config.min_confidence
         return written if trusted else _refusal("ambiguous", written.confidence)
@@ -256,4 +256,5 @@ def _refusal(reason: str, confidence: float = 1.0) -> Instruction:
     return Instruction(_refusing(reason), {}, confidence)
 
 
-_UNKNOWN = _refusing("unknown_structure")
+_DOUBTFUL = frozenset(map(_refusing, ("unknown_structure", "ambiguous", "out_of_domain")))
+"""Refusals of what names no structure, or nothing that can be understood."""

@@ -29,6 +29,7 @@ from vp_engine.agent.language.meaning import (
     seen_in,
 )
 from vp_engine.agent.language.noise import add_noise
+from vp_engine.agent.language.plain import draw_plain
 from vp_engine.agent.language.questions import (
     draw_brightness,
     draw_contrast,
@@ -221,6 +222,9 @@ def _clauses(words: Lexicon, rng: Random) -> tuple[list[Clause], str]:
         return (draw_list if draw < 0.085 else draw_respectively)(words, rng)
     if draw < 0.235:
         clause, text = draw_short(words, rng)
+        return [clause], text
+    if draw < 0.295 and words.sentences["plain"]:
+        clause, text = draw_plain(words, rng)
         return [clause], text
     number = rng.choices((1, 2, 3), (84, 13, 3))[0]
     drawn: list[Drawn] = []

@@ -89,8 +89,10 @@ def _each_measured(lexicon: Lexicon, rng: Random) -> Drawn:
     measures, aspects = _some_of_each(rng)
     if aspects and rng.random() < 0.12:
         aspects = tuple(dict.fromkeys((*aspects, *rng.choices(_ASPECTS, _ASPECT_WEIGHTS))))
-    sizes = (lexicon.phrase(name, rng) for name in measures)
-    said = [lexicon.phrase("diameters", rng)] if set(measures) == set(DIAMETERS) else list(sizes)
+    together = measures[-2:] == DIAMETERS
+    said = [lexicon.phrase(name, rng) for name in (measures[:-2] if together else measures)]
+    if together:
+        said.append(lexicon.phrase("diameters", rng))
     listed: Slotted = {"M": enumerated([*said, *(lexicon.phrase(name, rng) for name in aspects)], lexicon, rng)}
     name = "each_measure_all" if aspects and rng.random() < 0.25 else "each_measure"
     return Each(meant.target, measures, aspects), _filled(name, meant, lexicon, rng, listed)
@@ -111,6 +113,8 @@ def _some_of_each(rng: Random) -> tuple[tuple[str, ...], tuple[str, ...]]:
     draw = rng.random()
     if draw < 0.08:
         return DIAMETERS, ()
+    if draw < 0.16:
+        return ("volume", *DIAMETERS), tuple(rng.choices(_ASPECTS[:2], _ASPECT_WEIGHTS[:2], k=rng.choice((0, 1))))
     number = rng.choices((1, 2, 3, 4), (40, 36, 18, 6))[0]
     measures = tuple(dict.fromkeys(rng.choices(_MEASURES, _MEASURE_WEIGHTS, k=number)))
     if draw < 0.5:
