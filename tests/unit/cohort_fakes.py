@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,14 @@ from vp_engine.volumes.volume import Volume
 
 SHAPE = (16, 18, 14)
 AFFINE = np.diag([-2.0, 2.0, 3.0, 1.0])  # LAS: left-handed, as many scanners write
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "did not come about"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

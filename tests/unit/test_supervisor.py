@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.unit.cohort_fakes import write_dataset
+from tests.unit.cohort_fakes import wait_for, write_dataset
 from tests.unit.worker_fakes import BEHAVIOUR, CALLS, GO, TOLD, VOLUMES
 from vp_engine.cohort import plan
 from vp_engine.cohort.collect import collect_tables
@@ -46,6 +46,7 @@ class Study:
         self.output = folder / "results"
         self.calls = folder / "calls"
         self.calls.touch()
+        self.started: list[subprocess.Popen[str]] = []
         write_plan(load_config(self.file), self.output)
 
     def write(self, **more: Any) -> None:
@@ -56,7 +57,7 @@ class Study:
         self.calls.write_text("")
         program = "from tests.unit.worker_fakes import main; main()"
         job = ["analyse", "--config", str(self.file), "--dataset", "tiny", "--shard", "shard-00000"]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", program, *options, *job],
             cwd=ROOT,
             env=os.environ | {BEHAVIOUR: behaviour, CALLS: str(self.calls)},
@@ -64,6 +65,8 @@ class Study:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, behaviour: str = "nothing 0", *options: str) -> tuple[int, str]:
         process = self.start(behaviour, *options)
@@ -100,9 +103,12 @@ def ended(status: str) -> dict[tuple[str, str], str]:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     monkeypatch.setattr(plan, "validate_dataset", lambda _root, **_options: [])
-    return Study(tmp_path)
+    study = Study(tmp_path)
+    yield study
+    for process in study.started:
+        process.kill()  # and what it started ends with it
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 1.5, "soon", 10**9])
@@ -113,13 +119,6 @@ def test_deadline_is_a_number_of_seconds(study: Study, seconds: object) -> None:
     study.write(deadline_s=seconds)
     with pytest.raises(ConfigError, match="deadline_s"):
         load_config(study.file)
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 120.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "did not come about"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -206,13 +205,13 @@ def test_who_was_never_read_gets_timeout(study: Study) -> None:
 
 
 def test_time_in_which_a_job_is_suspended_does_not_count(study: Study) -> None:
-    study.write(deadline_s=6)
+    study.write(deadline_s=10)
     process = study.start("wait 1")
     wait_for(lambda: len(study.calls.read_text().split()) == 1)
     job = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in job:
         member.suspend()
-    time.sleep(8)
+    time.sleep(14)
     for member in job:
         member.resume()
     study.calls.with_name(GO).touch()
@@ -293,7 +292,8 @@ def test_error_of_the_process_is_told_with_its_traceback(error: Exception) -> No
 def test_signal_stops_within_seconds_and_the_next_run_goes_on(study: Study, number: signal.Signals) -> None:
     process = study.start("hang 4")
     wait_for(lambda: len(study.calls.read_text().split()) == 4)
-    wait_for(lambda: "sub-02/02/liver" in study.calls.with_name(TOLD).read_text())
+    told = study.calls.with_name(TOLD)
+    wait_for(lambda: told.exists() and "sub-02/02/liver" in told.read_text())
     asked = time.monotonic()
     process.send_signal(number)
     _, said = process.communicate(timeout=60)

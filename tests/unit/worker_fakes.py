@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vp_engine.cli import app
-from vp_engine.cohort import ahead, crew, engine
+from vp_engine.cohort import ahead, engine
 from vp_engine.cohort.participant import Begun, Finished, Job, Known
 
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ def main() -> None:
     """Run `vp`, then say whether this process has loaded torch."""
     engine.load_engine = load_stand_in
     Known.add = _noting(Known.add)  # type: ignore[method-assign]
-    crew._SLICE_S = 0.5
     try:
         app.main()
     finally:

@@ -84,8 +84,12 @@ class ReadAhead:
             ours, theirs = context.Pipe()
             foreign = (*self._foreign, ours, *(connection for _, connection in self._readers))
             process = context.Process(target=_serve, args=(theirs, os.getpid(), foreign), daemon=True)
-            process.start()
-            theirs.close()
+            with theirs:
+                try:
+                    process.start()
+                except OSError as error:
+                    _log.warning("%s; fewer scans are read ahead", error)
+                    break
             self._readers.append((process, ours))
         for reader in self._readers:
             threading.Thread(target=self._drive, args=reader, daemon=True).start()
@@ -125,12 +129,14 @@ class ReadAhead:
         asked = self._asked.pop(job.participant, None)
         return {} if asked is None else asked.images.result()
 
+    def forget(self, job: Job) -> None:
+        """Keep nothing of a participant any longer."""
+        self._asked.pop(job.participant, None)
+
     def _drive(self, process: ForkProcess, connection: Connection) -> None:
         while self._one(connection):
             pass
         process.kill()
-        if not self._closing:
-            _log.warning("a process that reads ahead was ended by something else; fewer scans are read ahead")
 
     def _one(self, connection: Connection) -> bool:
         """Have one participant prepared, and say whether the process goes on."""
@@ -144,6 +150,8 @@ class ReadAhead:
             asked.prepared.set_result(connection.recv())
             asked.images.set_result(connection.recv())
         except Exception:  # noqa: BLE001 - ended, or what it says does not fit into memory
+            if not self._closing:
+                _log.warning("a process that reads ahead was ended by something else; fewer scans are read ahead")
             if not asked.prepared.done():
                 asked.prepared.set_result(None)
             asked.images.set_result({})

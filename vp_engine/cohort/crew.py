@@ -22,7 +22,8 @@ from vp_engine.cohort.messages import Setup
 from vp_engine.cohort.participant import Job
 
 _DYING_S = 5.0
-_SLICE_S = 10.0
+_SLICE_S = 1.0
+_SUSPENDED_S = 3.0
 _LOGGERS = ("", "vp", "vp_engine")
 _PROGRAM = "import sys; from vp_engine.cohort.{role} import main; main(*map(int, sys.argv[1:]))"
 
@@ -30,7 +31,8 @@ _PROGRAM = "import sys; from vp_engine.cohort.{role} import main; main(*map(int,
 class WakingClock:
     """A clock that stands while this process is suspended, as a batch system does to let others go first.
 
-    A process that was not run for more than `_SLICE_S` while it waited was suspended, and with it all of its job.
+    It waits a second at a time. A process that was not run for `_SUSPENDED_S` longer was suspended, and with it all of
+    its job; at most that second is lost.
     """
 
     def __init__(self) -> None:
@@ -47,7 +49,7 @@ class WakingClock:
             asked, patience = time.monotonic(), min(left, _SLICE_S)
             ready = wait(objects, patience)
             late = time.monotonic() - asked - patience
-            self._suspended += late if late > _SLICE_S else 0.0
+            self._suspended += late if late > _SUSPENDED_S else 0.0
         return ready or wait(objects, 0)
 
 

@@ -80,6 +80,8 @@ def _work(connection: Connection, channel: Connection, *, ahead: ReadAhead, engi
         else:
             send(Computed(job.participant, stopwatch.passed, stopwatch.computing, stopwatch.stood))
             channel.send(Closed(job.participant, complete=True))
+        finally:
+            ahead.forget(job)
 
 
 def _pass_on(messages: Iterator[object], channel: Connection) -> None:

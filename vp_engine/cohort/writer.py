@@ -44,8 +44,10 @@ def _receive(channel: Connection, received: queue.SimpleQueue[object]) -> None:
         except (EOFError, OSError):  # the latter in the middle of a message
             received.put(_END)
             return
-        except Exception as error:  # noqa: BLE001 - what cannot be unpacked stands for itself
+        except Exception as error:  # noqa: BLE001 - what cannot be unpacked is told, and is the end
             received.put(error)
+            received.put(_END)
+            return
 
 
 def _write(received: queue.SimpleQueue[object], send: Send) -> None:
