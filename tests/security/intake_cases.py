@@ -252,6 +252,7 @@ ROWS: dict[str, tuple[Case, ...]] = {
         Case("offsetFar", "REFUSE", "bad_header", edited(vox_offset=1e9)),
         Case("offsetHalf", "REFUSE", "bad_header", edited(vox_offset=352.5)),
         Case("offsetNan", "REFUSE", "bad_header", edited(vox_offset=np.nan)),
+        Case("cifti", "REFUSE", "bad_header", edited(2, intent_code=3006)),
         Case(
             "manyMembers", "REFUSE", "bad_crc", raw(lambda: gzip.compress(content()) + gzip.compress(b"") * 1_000_000)
         ),

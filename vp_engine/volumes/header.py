@@ -27,6 +27,7 @@ HEADER_BYTES: dict[Version, int] = {1: 348, 2: 540}
 _FIELDS: dict[Version, dict[str, tuple[str, int]]] = {
     1: {
         "dim": ("8i2", 40),
+        "intent_code": ("i2", 68),
         "datatype": ("i2", 70),
         "pixdim": ("8f4", 76),
         "vox_offset": ("f4", 108),
@@ -52,6 +53,7 @@ _FIELDS: dict[Version, dict[str, tuple[str, int]]] = {
         "quatern": ("6f8", 352),
         "srow": ("12f8", 400),
         "xyzt_units": ("i4", 500),
+        "intent_code": ("i4", 504),
     },
 }
 _MAGIC: dict[Version, bytes] = {1: b"n+1", 2: b"n+2\0\r\n\032\n"}
@@ -68,6 +70,7 @@ _DTYPES = {
     1024: "i8",
     1280: "u8",
 }
+_CIFTI_INTENTS = range(3000, 3100)  # of NIfTI-2 files; other readers take them for grayordinates, not for images
 _FORM_CODES = range(6)
 _SPATIAL_UNITS = 0x07
 _UNKNOWN_OR_MM = (0, 2)
@@ -182,6 +185,9 @@ def parse_header(block: bytes, name: str) -> NiftiHeader:
     if not 1 <= n_axes <= 7:
         message = f"{name}: expected 1 to 7 dimensions, the header says {n_axes}; convert the image again"
         raise InputRefused(message, code="bad_header")
+    if version == 2 and values["intent_code"] in _CIFTI_INTENTS:
+        message = f"{name}: expected an image, the header says it is a CIFTI file (intent {values['intent_code']})"
+        raise InputRefused(f"{message}; give a volume", code="bad_header")
     return NiftiHeader(
         version=version,
         byteorder=byteorder,
