@@ -17,7 +17,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "truncated": "the file ends before the data, or before the gzip trailer",
         "bad_crc": "the gzip stream is damaged or its checksum is wrong",
         "trailing_data": "much more data than the header announces",
-        "bad_header": "a header field that cannot be (number of dimensions, data offset), or the header of a CIFTI file",
+        "bad_header": "a header field that cannot be (number of dimensions, data offset), or that of a CIFTI file",
         "not_3d": "fewer than 3 dimensions, more than 4, a single slice or an empty axis",
         "several_frames": "a time series or another 4-D image",
         "too_large": "more voxels or more bytes than the limits allow",
