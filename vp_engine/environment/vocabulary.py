@@ -119,7 +119,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "or leave the contrast out.",
         "one_session": "A change needs two sessions and only one is at hand; "
         "give at least two sessions of the participant, in a prompt with `scope: participant`. "
-        "Groups of people are compared by `statistics` in the configuration.",
+        "Groups are compared by `statistics`.",
         "diagnosis": "Naming a disease is a medical judgement and not a measurement; "
         "ask for the sizes or intensities you would base it on.",
         "prognosis": "Predicting an outcome is a medical judgement and not a measurement; "
