@@ -185,17 +185,12 @@ def prepare(job: Job, model_id: str) -> Prepared:
     return Prepared(Begun(job.participant, model_id, prints, kept), hashes, strays=not recorded.keys() <= prints.keys())
 
 
-def nothing_read() -> Mapping[str, Volume | InputRefused]:
-    """No scans: each is read when a program asks for it."""
-    return {}
-
-
 def compute(
     job: Job,
     prepared: Prepared,
     engine: Engine,
     *,
-    images: Callable[[], Mapping[str, Volume | InputRefused]] = nothing_read,
+    images: Callable[[], Mapping[str, Volume | InputRefused]] = dict,
 ) -> Iterator[Outcome]:
     """Run the tasks of a participant that are not on record, one after another.
 
